@@ -1,0 +1,95 @@
+//! What AWS holds for a unit, as last proven or written: the same words as an intent, with ARNs.
+
+use crate::model::*;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What AWS holds for a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Observed {
+    /// The load balancer in use, and while it is being replaced its successor or its predecessor.
+    pub load_balancers: Vec<ObservedLoadBalancer>,
+    /// Target groups; while one is being replaced, two of them carry the same resource tag.
+    pub target_groups: Vec<ObservedTargetGroup>,
+    /// The managed security group.
+    pub security_group: Option<ObservedSecurityGroup>,
+}
+
+/// A load balancer, its listeners and their rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedLoadBalancer {
+    /// ARN.
+    pub arn: LoadBalancerArn,
+    /// DNS name, as AWS writes it.
+    pub dns_name: String,
+    /// Zone of that name.
+    pub hosted_zone: HostedZoneId,
+    /// What it is like.
+    pub load_balancer: LoadBalancer<SecurityGroupId>,
+    /// By port.
+    pub listeners: BTreeMap<Port, ObservedListener>,
+}
+
+/// A listener. `listener.rules` is empty; its rules stand here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedListener {
+    /// ARN.
+    pub arn: ListenerArn,
+    /// What it is like, without rules.
+    pub listener: Listener<TargetGroupArn>,
+    /// Its rules but the default one, by priority.
+    pub rules: Vec<ObservedRule>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedRule {
+    /// ARN.
+    pub arn: RuleArn,
+    /// Its place.
+    pub priority: Priority,
+    /// What it is like.
+    pub rule: Rule<TargetGroupArn>,
+}
+
+/// A target group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedTargetGroup {
+    /// ARN.
+    pub arn: TargetGroupArn,
+    /// What it is like.
+    pub group: TargetGroup,
+}
+
+/// A security group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSecurityGroup {
+    /// Id.
+    pub id: SecurityGroupId,
+    /// What it is like.
+    pub group: SecurityGroup,
+}
+
+/// What AWS holds for the cluster network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkObserved {
+    /// The shared backend security group.
+    pub backend: Option<ObservedSecurityGroup>,
+    /// Our rules (those with our description) on nodes' and pods' groups.
+    pub endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>>,
+}
+
+/// The targets of one target group, as last proven or written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetsObserved {
+    /// Registered and not draining.
+    pub registered: BTreeSet<Target>,
+}
