@@ -14,6 +14,18 @@
 //! Everything between the two edges (`k8s`, `aws`) is a function: `model`, `facts`, `ingress`, `network`, `plan`,
 //! `report` and `budget` name no edge, no clock and no environment.
 
+pub mod aws;
+pub mod budget;
+pub mod config;
+pub mod execute;
 pub mod facts;
+pub mod ingress;
+pub mod k8s;
 pub mod model;
+pub mod network;
 pub mod plan;
+pub mod reconcile;
+pub mod report;
+pub mod run;
+pub mod targets;
+pub mod telemetry;

@@ -1,1 +1,3 @@
+//! The albacore controller.
+
 fn main() {}

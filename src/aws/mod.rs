@@ -1,0 +1,1 @@
+//! The AWS edge: the only place that names `aws_sdk_*`.

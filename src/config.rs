@@ -1,0 +1,1 @@
+//! Flags and environment → typed configuration; every error of a bad configuration at once.

@@ -1,0 +1,1 @@
+//! Facts → intent and problems. Pure.

@@ -1,0 +1,1 @@
+//! The Kubernetes edge: the only place that names `kube::{Api, Client}`.

@@ -1,0 +1,1 @@
+//! One task per unit: snapshot → build → resolve → plan → execute → report.

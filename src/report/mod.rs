@@ -1,0 +1,1 @@
+//! Intent, observed and problems → status, conditions, event notes. Pure.

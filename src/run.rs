@@ -1,0 +1,1 @@
+//! Wiring: what is started, in which order, and how it stops.

@@ -1,0 +1,1 @@
+//! TargetGroupBindings: endpoints → targets, registered and deregistered.
