@@ -1,0 +1,49 @@
+# albacore: the two commands of a new user are `make demo` and `make test`; the others are their parts.
+
+export ALBACORE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/albacore
+export CARGO_TARGET_DIR ?= $(ALBACORE_CACHE)/target
+BIN := $(CARGO_TARGET_DIR)/debug
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+.PHONY: demo test fmt lint deny unit parity e2e cluster double build tools
+
+demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
+	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
+
+test: fmt lint deny unit parity e2e   ## everything that CI runs
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+deny: $(CARGO_DENY)
+	$(CARGO_DENY) --log-level warn check licenses bans sources
+
+$(CARGO_DENY):
+	@echo "building cargo-deny $(CARGO_DENY_VERSION) (minutes, once a machine)"
+	cargo install cargo-deny --quiet --locked --version $(CARGO_DENY_VERSION) --root $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION) --target-dir $(ALBACORE_CACHE)/target-tools
+
+build:                            ## every binary: the controller, the AWS double, the test cluster
+	cargo build --workspace --bins --quiet
+
+tools: build                      ## control plane, kubectl and helm, built from source into the cache
+	@$(BIN)/albacore-cluster tools
+
+unit: tools                       ## unit and simulation tests, the double's own tests, boto3 against the double
+	cargo test --workspace
+
+parity: tools                     ## what ALBC did with recorded manifests, compared; CASES=folder runs other cases
+	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases)
+
+e2e: tools                        ## the chart on a real control plane, end to end
+	@$(BIN)/albacore-scenarios test
+
+cluster: build                    ## a control plane with nodes, to play with
+	@$(BIN)/albacore-cluster up
+
+double: build                     ## the AWS double alone, on loopback; PORT=4566
+	@$(BIN)/aws-double --port $(or $(PORT),4566)
