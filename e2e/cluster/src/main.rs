@@ -1,0 +1,73 @@
+//! `albacore-cluster up`: a real Kubernetes cluster to play with; `albacore-cluster exec -- CMD`: one for a single command.
+
+use std::process::ExitCode;
+
+use albacore_cluster::{Cluster, Options, entrance};
+use anyhow::Result;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A real Kubernetes cluster without containers, in namespaces of its own; nothing stays behind.
+#[derive(Parser)]
+enum Command {
+    /// Start a cluster, say how to enter it, and keep it until Ctrl-C.
+    Up,
+    /// Start a cluster, run a command with KUBECONFIG and PATH set, and stop the cluster.
+    Exec {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let command = Command::parse();
+    albacore_cluster::enter();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(command))
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let work = async {
+        let cluster = Cluster::start(Options::default()).await?;
+        match command {
+            Command::Up => {
+                println!("{}", invitation(&cluster));
+                std::future::pending().await
+            }
+            Command::Exec { command } => {
+                let status = cluster.command(&command[0]).args(&command[1..]).status().await?;
+                cluster.stop().await;
+                Ok(ExitCode::from(
+                    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+                ))
+            }
+        }
+    };
+    // Dropping the cluster is enough: with this process ends the pid namespace and everything in it.
+    tokio::select! {
+        done = work => done,
+        () = stopped => Ok(ExitCode::from(130)),
+    }
+}
+
+fn invitation(cluster: &Cluster) -> String {
+    let target = entrance().map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+    format!(
+        "The cluster is ready. Enter it from another shell with\n\n  \
+         nsenter --target {target} --user --net --mount --pid --preserve-credentials \\\n    \
+         env KUBECONFIG={} PATH={}:$PATH bash\n\n\
+         and then, for example, `kubectl get nodes`. Logs are in {}/log. Ctrl-C here ends it; nothing stays behind.",
+        cluster.kubeconfig().display(),
+        cluster.tools().display(),
+        albacore_cluster::STATE,
+    )
+}
