@@ -21,7 +21,7 @@ lint:
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 deny: $(CARGO_DENY)
-	$(CARGO_DENY) --log-level warn check licenses bans sources
+	$(CARGO_DENY) --log-level warn --workspace check licenses bans sources
 
 $(CARGO_DENY):
 	@echo "building cargo-deny $(CARGO_DENY_VERSION) (minutes, once a machine)"
