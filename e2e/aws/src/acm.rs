@@ -8,7 +8,10 @@ use crate::world::World;
 
 /// What stands in a region.
 #[derive(Clone, Debug, Default)]
-pub struct State;
+pub struct State {
+    /// Temporary.
+    pub certificates: std::collections::BTreeMap<String, bool>,
+}
 
 /// Answers a call.
 ///

@@ -24,6 +24,8 @@ pub struct Options {
     pub provisioning: Duration,
     /// How long a target that was just registered is `initial` with `Elb.RegistrationInProgress`.
     pub registration: Duration,
+    /// How long after that its first check passes, unless somebody says otherwise.
+    pub first_check: Duration,
     /// How long network interfaces of a deleted load balancer stay. AWS gives no number; minutes are usual.
     pub interface_linger: Duration,
     /// Whether the documented token buckets refuse calls.
@@ -44,6 +46,10 @@ pub enum HealthMode {
     Modelled,
     /// The data plane probes and reports; a target stays `initial` until it did.
     Probed,
+    /// Every target stays `initial` unless the admin door says otherwise.
+    Initial,
+    /// Every target fails its checks unless the admin door says otherwise.
+    Unhealthy,
 }
 
 /// The account of access keys that no table names.
@@ -57,6 +63,7 @@ impl Default for Options {
             accounts: BTreeMap::new(),
             provisioning: Duration::from_secs(120),
             registration: Duration::from_secs(2),
+            first_check: Duration::from_secs(3),
             interface_linger: Duration::from_secs(120),
             throttling: true,
             bucket_scale: 1.0,
@@ -73,6 +80,7 @@ impl Options {
         Options {
             provisioning: Duration::ZERO,
             registration: Duration::ZERO,
+            first_check: Duration::ZERO,
             interface_linger: Duration::ZERO,
             throttling: false,
             ..Options::default()

@@ -1,19 +1,34 @@
-//! The service ec2: no operation yet.
-
-use serde_json::Value;
-
+//! Temporary.
+#![allow(missing_docs)]
 use crate::call::Call;
 use crate::fault::AwsError;
 use crate::world::World;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// What stands in a region.
 #[derive(Clone, Debug, Default)]
-pub struct State;
+pub struct State {
+    pub vpcs: BTreeMap<String, Vpc>,
+    pub subnets: BTreeMap<String, Subnet>,
+    pub security_groups: BTreeMap<String, String>,
+    pub instances: BTreeMap<String, (String, String, bool)>,
+}
+#[derive(Clone, Debug, Default)]
+pub struct Vpc {
+    pub internet_gateway: bool,
+}
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    pub vpc: String,
+    pub zone: String,
+    pub cidr: ipnet::Ipv4Net,
+}
+impl State {
+    pub fn subnet(&self, id: &str) -> Option<&Subnet> {
+        self.subnets.get(id)
+    }
+}
 
-/// Answers a call.
-///
-/// # Errors
-/// `InvalidAction`: there is no operation yet.
 pub fn handle(_: &mut World, call: &Call, _: Value) -> Result<Value, AwsError> {
     Err(AwsError::new(
         "InvalidAction",

@@ -11,7 +11,7 @@ use crate::fault::AwsError;
 use crate::world::World;
 
 /// Every quota with its default. The document counts six wildcards where older copies say five.
-const DEFAULTS: [(&str, u64); 24] = [
+const DEFAULTS: [(&str, u64); 21] = [
     ("application-load-balancers", 50),
     ("certificates-per-application-load-balancer", 25),
     ("condition-values-per-alb-rule", 5),
@@ -21,7 +21,6 @@ const DEFAULTS: [(&str, u64); 24] = [
     ("geneve-target-groups", 100),
     ("listeners-per-application-load-balancer", 50),
     ("listeners-per-network-load-balancer", 50),
-    ("match-evaluations-per-alb-rule", 5),
     ("network-load-balancers", 50),
     ("rules-per-application-load-balancer", 100),
     ("target-groups", 3000),
@@ -34,8 +33,6 @@ const DEFAULTS: [(&str, u64); 24] = [
     ("targets-per-availability-zone-per-network-load-balancer", 500),
     ("targets-per-network-load-balancer", 3000),
     ("targets-per-target-group", 1000),
-    ("trust-stores", 20),
-    ("trust-stores-listeners", 2),
 ];
 
 impl State {

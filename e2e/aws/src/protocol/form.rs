@@ -92,11 +92,11 @@ impl Reader<'_> {
             }
             known.push(name);
         }
-        let top = self.path.is_empty();
+        let common = |name: &str| self.path.is_empty() && COMMON.contains(&name);
         let stranger = node
             .children
             .keys()
-            .find(|name| !known.contains(name) && !(top && COMMON.contains(&name.as_str())));
+            .find(|name| !(known.contains(name) || common(name)));
         if let Some(name) = stranger
             && self.model.protocol == Protocol::Ec2
         {
