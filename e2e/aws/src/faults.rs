@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call::{Call, Service};
+use crate::time::seconds;
 
 /// An order that calls fail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,8 +61,8 @@ pub enum Kind {
     ResetBefore,
     /// Applied, then the connection is cut: the caller cannot know.
     ReplyLost,
-    /// Applied and answered, this much later.
-    Latency(Duration),
+    /// Performed and answered this much later; in JSON `{"latency": 1.5}`, in seconds.
+    Latency(#[serde(with = "seconds")] Duration),
 }
 
 impl Fault {

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 #[derive(Parser)]
 struct Args {
     /// Port to listen on; 0 takes a free one. The address is printed.
-    #[arg(long, default_value_t = 4567)]
+    #[arg(long, default_value_t = 4566)]
     port: u16,
     /// Address to listen on.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]

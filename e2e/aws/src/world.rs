@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::ids::Ids;
+use crate::time::seconds;
 use crate::{acm, ec2, elbv2};
 
 /// How the double behaves where AWS gives no number, or where a test wants another one.
@@ -21,18 +22,23 @@ pub struct Options {
     /// Account of an access key; keys not named here belong to [`ACCOUNT`].
     pub accounts: BTreeMap<String, String>,
     /// How long a new load balancer is `provisioning`. AWS gives no number; two to three minutes are usual.
+    #[serde(with = "seconds")]
     pub provisioning: Duration,
     /// How long a target that was just registered is `initial` with `Elb.RegistrationInProgress`.
+    #[serde(with = "seconds")]
     pub registration: Duration,
     /// How long after that its first check passes, unless somebody says otherwise.
+    #[serde(with = "seconds")]
     pub first_check: Duration,
     /// How long network interfaces of a deleted load balancer stay. AWS gives no number; minutes are usual.
+    #[serde(with = "seconds")]
     pub interface_linger: Duration,
     /// Whether the documented token buckets refuse calls.
     pub throttling: bool,
     /// Rate and size of all buckets, as a multiple of what is documented.
     pub bucket_scale: f64,
     /// How long reads may lag behind writes; zero for none.
+    #[serde(with = "seconds")]
     pub stale_reads: Duration,
     /// Who says whether a target is healthy.
     pub health: HealthMode,

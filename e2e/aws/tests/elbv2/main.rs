@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod door;
 mod errors;
 mod gate;
 mod health;
