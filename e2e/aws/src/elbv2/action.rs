@@ -170,11 +170,8 @@ impl<'a> Place<'a> {
 
     /// Whether the load balancer may forward to these target groups, as well as to those that it uses already.
     fn associate(&self, actions: &[Action], replaced: Option<&str>) -> Result<(), AwsError> {
-        let associations = self.state.associations();
         let here = self.load_balancer.arn.as_str();
-        let elsewhere: Vec<&str> = target_groups(actions)
-            .filter(|group| associations.get(group).is_some_and(|owner| *owner != here))
-            .collect();
+        let mut elsewhere = Vec::new();
         for arn in target_groups(actions) {
             let group = self.state.target_group(arn)?;
             if group.vpc != self.load_balancer.vpc {
@@ -187,6 +184,9 @@ impl<'a> Place<'a> {
                     self.protocol
                 );
                 return Err(AwsError::new("IncompatibleProtocols", message));
+            }
+            if group.load_balancer.as_deref().is_some_and(|user| user != here) {
+                elsewhere.push(arn);
             }
         }
         if !elsewhere.is_empty() {

@@ -175,7 +175,7 @@ pub(super) fn create(world: &mut World, call: &Call, mut input: Create) -> Resul
     state.tags.insert(arn.clone(), tags);
     let answer = json!({"Listeners": [state.described(&listener)]});
     state.listeners.insert(arn, listener);
-    state.refresh_use(call.now);
+    state.refresh_use(&input.load_balancer_arn, call.now);
     Ok(answer)
 }
 
@@ -200,14 +200,6 @@ impl State {
             "DefaultActions": actions,
             "MutualAuthentication": listener.mutual_authentication,
         })
-    }
-
-    /// Notes which target groups an action refers to now; to be called after every change of rules.
-    pub(super) fn refresh_use(&mut self, now: jiff::Timestamp) {
-        let used: std::collections::BTreeSet<String> = self.associations().into_keys().map(str::to_owned).collect();
-        for group in self.target_groups.values_mut() {
-            group.in_use_since = used.contains(&group.arn).then(|| group.in_use_since.unwrap_or(now));
-        }
     }
 
     /// Takes a listener away with its rules and all their tags.
@@ -325,8 +317,9 @@ pub(super) fn modify(world: &mut World, call: &Call, mut input: Modify) -> Resul
     let state = &mut region.elbv2;
     find_mut(Kind::Rule, &mut state.rules, &changed.default_rule)?.actions = actions;
     let answer = json!({"Listeners": [state.described(&changed)]});
+    let load_balancer = changed.load_balancer.clone();
     state.listeners.insert(changed.arn.clone(), changed);
-    state.refresh_use(call.now);
+    state.refresh_use(&load_balancer, call.now);
     Ok(answer)
 }
 
@@ -339,8 +332,8 @@ pub(super) struct Delete {
 /// `DeleteListener`.
 pub(super) fn delete(world: &mut World, call: &Call, input: &Delete) -> Result<Value, AwsError> {
     let state = &mut world.region(call).elbv2;
-    state.listener(&input.listener_arn)?;
+    let load_balancer = state.listener(&input.listener_arn)?.load_balancer.clone();
     state.remove_listener(&input.listener_arn);
-    state.refresh_use(call.now);
+    state.refresh_use(&load_balancer, call.now);
     Ok(json!({}))
 }

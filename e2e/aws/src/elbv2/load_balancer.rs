@@ -345,7 +345,7 @@ pub(super) fn delete(world: &mut World, call: &Call, input: &Delete) -> Result<V
     }
     region.elbv2.load_balancers.remove(arn);
     region.elbv2.tags.remove(arn);
-    region.elbv2.refresh_use(call.now);
+    region.elbv2.refresh_use(arn, call.now);
     Ok(json!({}))
 }
 

@@ -1,6 +1,8 @@
 //! Finding things by ARN, and what AWS says when there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use super::state::{Action, Listener, LoadBalancer, Rule, State, TargetGroup};
 use crate::fault::AwsError;
@@ -99,28 +101,41 @@ impl State {
     }
 
     /// The listeners of a load balancer.
-    pub fn listeners_of<'a>(&'a self, load_balancer: &'a str) -> impl Iterator<Item = &'a Listener> {
-        self.listeners
-            .values()
-            .filter(move |listener| listener.load_balancer == load_balancer)
+    pub fn listeners_of(&self, load_balancer: &str) -> impl Iterator<Item = &Listener> {
+        under(
+            &self.listeners,
+            load_balancer.replacen(":loadbalancer/", ":listener/", 1),
+        )
     }
 
     /// The rules of a listener in the order in which they are evaluated, the default rule last.
     pub fn rules_of(&self, listener: &str) -> Vec<&Rule> {
-        let mut rules: Vec<&Rule> = self.rules.values().filter(|rule| rule.listener == listener).collect();
+        let mut rules: Vec<&Rule> = under(&self.rules, listener.replacen(":listener/", ":listener-rule/", 1)).collect();
         rules.sort_by_key(|rule| (rule.priority.is_none(), rule.priority));
         rules
     }
 
-    /// Which load balancer each target group in use belongs to.
-    pub fn associations(&self) -> BTreeMap<&str, &str> {
-        let mut found = BTreeMap::new();
-        for rule in self.rules.values() {
-            if let Some(listener) = self.listeners.get(&rule.listener) {
-                found.extend(target_groups(&rule.actions).map(|group| (group, listener.load_balancer.as_str())));
+    /// The target groups that the rules of a load balancer forward to.
+    pub fn groups_of(&self, load_balancer: &str) -> BTreeSet<&str> {
+        let rules = self
+            .listeners_of(load_balancer)
+            .flat_map(|listener| self.rules_of(&listener.arn));
+        rules.flat_map(|rule| target_groups(&rule.actions)).collect()
+    }
+
+    /// Notes which target groups a load balancer uses now; to be called after every change of its rules.
+    pub(super) fn refresh_use(&mut self, load_balancer: &str, now: Timestamp) {
+        let used: BTreeSet<String> = self.groups_of(load_balancer).into_iter().map(str::to_owned).collect();
+        for group in self.target_groups.values_mut() {
+            let user = group.load_balancer.as_deref();
+            if used.contains(&group.arn) {
+                if user.is_none() {
+                    (group.load_balancer, group.in_use_since) = (Some(load_balancer.to_owned()), Some(now));
+                }
+            } else if user == Some(load_balancer) {
+                (group.load_balancer, group.in_use_since) = (None, None);
             }
         }
-        found
     }
 
     /// The load balancers that present a certificate, as ACM's `InUseBy` lists them.
@@ -138,6 +153,16 @@ impl State {
         users.dedup();
         users
     }
+}
+
+/// What stands under an ARN: the ARNs of rules begin with those of their listeners, but for the word that names the kind, and
+/// so do those of listeners with those of their load balancers.
+fn under<T>(all: &BTreeMap<String, T>, prefix: String) -> impl Iterator<Item = &T> {
+    let prefix = prefix + "/";
+    let first = all.range(prefix.clone()..);
+    first
+        .take_while(move |(arn, _)| arn.starts_with(&prefix))
+        .map(|(_, found)| found)
 }
 
 /// The target groups that actions forward to.

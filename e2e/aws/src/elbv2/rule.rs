@@ -136,8 +136,9 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
     };
     let answer = json!({"Rules": [rule.described()]});
     state.tags.insert(rule.arn.clone(), tags);
+    let load_balancer = state.listener(&rule.listener)?.load_balancer.clone();
     state.rules.insert(rule.arn.clone(), rule);
-    state.refresh_use(call.now);
+    state.refresh_use(&load_balancer, call.now);
     Ok(answer)
 }
 
@@ -205,8 +206,9 @@ pub(super) fn modify(world: &mut World, call: &Call, input: Modify) -> Result<Va
         (None, false) => {}
     }
     let answer = json!({"Rules": [rule.described()]});
+    let load_balancer = state.listener(&rule.listener)?.load_balancer.clone();
     state.rules.insert(rule.arn.clone(), rule);
-    state.refresh_use(call.now);
+    state.refresh_use(&load_balancer, call.now);
     Ok(answer)
 }
 
@@ -267,9 +269,11 @@ pub(super) struct Delete {
 /// `DeleteRule`.
 pub(super) fn delete(world: &mut World, call: &Call, input: &Delete) -> Result<Value, AwsError> {
     let state = &mut world.region(call).elbv2;
-    protected(state.rule(&input.rule_arn)?, "deleted")?;
+    let rule = state.rule(&input.rule_arn)?;
+    protected(rule, "deleted")?;
+    let load_balancer = state.listener(&rule.listener)?.load_balancer.clone();
     state.rules.remove(&input.rule_arn);
     state.tags.remove(&input.rule_arn);
-    state.refresh_use(call.now);
+    state.refresh_use(&load_balancer, call.now);
     Ok(json!({}))
 }

@@ -268,7 +268,9 @@ pub struct TargetGroup {
     pub health_check: HealthCheck,
     pub attributes: Attributes,
     pub targets: BTreeMap<TargetKey, Target>,
-    /// When an action first came to refer to it, since it was last referred to by none.
+    /// The load balancer whose rules forward to it; there is one at most.
+    pub load_balancer: Option<String>,
+    /// Since when.
     pub in_use_since: Option<Timestamp>,
 }
 

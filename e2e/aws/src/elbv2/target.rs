@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::lookup::{Kind, find_mut, target_groups};
+use super::lookup::{Kind, find_mut};
 use super::network;
 use super::state::{State, Target, TargetGroup, TargetKey};
 use crate::call::Call;
@@ -80,19 +80,15 @@ pub(super) fn register(world: &mut World, call: &Call, input: &Targets) -> Resul
         &mut find_mut(Kind::TargetGroup, &mut region.elbv2.target_groups, arn)?.targets,
         targets,
     );
-    let owner = region
-        .elbv2
-        .associations()
-        .get(arn.as_str())
-        .map(|owner| (*owner).to_owned());
-    if let Some(owner) = owner {
-        let used: Vec<String> = region.elbv2.groups_of(&owner);
-        if let Err(error) = region.elbv2.check_targets(&owner, used.iter().map(String::as_str)) {
-            find_mut(Kind::TargetGroup, &mut region.elbv2.target_groups, arn)?.targets = before;
-            return Err(error);
-        }
+    let state = &region.elbv2;
+    let fits = match &state.target_group(arn)?.load_balancer {
+        Some(user) => state.check_targets(user, state.groups_of(user).into_iter()),
+        None => Ok(()),
+    };
+    if fits.is_err() {
+        find_mut(Kind::TargetGroup, &mut region.elbv2.target_groups, arn)?.targets = before;
     }
-    Ok(json!({}))
+    fits.map(|()| json!({}))
 }
 
 /// "If the target is an EC2 instance, it must be in the running state when you register it."
@@ -164,8 +160,8 @@ fn is_shared(address: Ipv4Addr) -> bool {
 /// `DeregisterTargets`. "If the specified target does not exist, the action returns successfully."
 pub(super) fn deregister(world: &mut World, call: &Call, input: &Targets) -> Result<Value, AwsError> {
     let state = &mut world.region(call).elbv2;
-    let in_use = state.associations().contains_key(input.target_group_arn.as_str());
     let group = find_mut(Kind::TargetGroup, &mut state.target_groups, &input.target_group_arn)?;
+    let in_use = group.load_balancer.is_some();
     if input.targets.is_empty() {
         return Err(AwsError::validation("A target must be specified"));
     }
@@ -196,19 +192,6 @@ impl Target {
 }
 
 impl State {
-    /// The target groups that a load balancer uses.
-    pub(super) fn groups_of(&self, load_balancer: &str) -> Vec<String> {
-        let listeners = self.listeners_of(load_balancer).map(|listener| listener.arn.as_str());
-        let rules = listeners.flat_map(|listener| self.rules_of(listener));
-        let mut groups: Vec<String> = rules
-            .flat_map(|rule| target_groups(&rule.actions))
-            .map(str::to_owned)
-            .collect();
-        groups.sort();
-        groups.dedup();
-        groups
-    }
-
     /// Whether a load balancer may have the targets of these groups.
     pub(super) fn check_targets<'a>(
         &self,

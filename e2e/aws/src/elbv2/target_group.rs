@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::lookup::{Kind, find_mut};
 use super::paging::{Page, Paging};
-use super::state::{HealthCheck, State, TargetGroup};
+use super::state::{HealthCheck, TargetGroup};
 use super::tag::{self, Tag};
 use super::{attribute, name, network};
 use crate::call::Call;
@@ -174,6 +174,7 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
         health_check,
         attributes: attribute::of_target_group(),
         targets: BTreeMap::new(),
+        load_balancer: None,
         in_use_since: None,
     };
     let state = &mut region.elbv2;
@@ -185,7 +186,7 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
             );
             return Err(AwsError::new("DuplicateTargetGroupName", message));
         }
-        return Ok(json!({"TargetGroups": [found.described(state)]}));
+        return Ok(json!({"TargetGroups": [found.described()]}));
     }
     let most = state.quota("target-groups");
     if state.target_groups.len() >= most {
@@ -200,7 +201,7 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
         arn: arn.clone(),
         ..wanted
     };
-    let answer = json!({"TargetGroups": [group.described(state)]});
+    let answer = json!({"TargetGroups": [group.described()]});
     state.tags.insert(arn.clone(), tags);
     state.target_groups.insert(arn, group);
     Ok(answer)
@@ -226,11 +227,7 @@ impl TargetGroup {
         settings(self) == settings(other)
     }
 
-    fn described(&self, state: &State) -> Value {
-        self.described_on(state.associations().get(self.arn.as_str()).copied())
-    }
-
-    fn described_on(&self, load_balancer: Option<&str>) -> Value {
+    fn described(&self) -> Value {
         let mut value = json!(self.health_check);
         let rest = json!({
             "TargetGroupArn": self.arn,
@@ -242,7 +239,7 @@ impl TargetGroup {
             "TargetType": self.target_type,
             "IpAddressType": self.ip_address_type,
             "HealthCheckEnabled": true,
-            "LoadBalancerArns": load_balancer.into_iter().collect::<Vec<_>>(),
+            "LoadBalancerArns": self.load_balancer.iter().collect::<Vec<_>>(),
         });
         if let (Value::Object(all), Value::Object(rest)) = (&mut value, rest) {
             all.extend(rest);
@@ -280,14 +277,10 @@ pub(super) fn describe(world: &mut World, call: &Call, input: Describe) -> Resul
     if let Some(load_balancer) = &load_balancer_arn {
         state.load_balancer(load_balancer)?;
     }
-    let associations = state.associations();
-    let owner = |group: &TargetGroup| associations.get(group.arn.as_str()).copied();
     let chosen = state.target_groups.values().filter(|group| {
         (arns.is_empty() || arns.contains(&group.arn))
             && (names.is_empty() || names.contains(&group.name))
-            && load_balancer_arn
-                .as_deref()
-                .is_none_or(|wanted| owner(group) == Some(wanted))
+            && (load_balancer_arn.is_none() || load_balancer_arn == group.load_balancer)
     });
     let chosen: Vec<_> = chosen.map(|group| (group.arn.clone(), group)).collect();
     if names
@@ -297,10 +290,7 @@ pub(super) fn describe(world: &mut World, call: &Call, input: Describe) -> Resul
         return Err(Kind::TargetGroup.missing(""));
     }
     let Page { items, next } = paging.page(chosen)?;
-    let groups: Vec<Value> = items
-        .into_iter()
-        .map(|group| group.described_on(owner(group)))
-        .collect();
+    let groups: Vec<Value> = items.into_iter().map(TargetGroup::described).collect();
     Ok(json!({"TargetGroups": groups, "NextMarker": next}))
 }
 
@@ -317,7 +307,7 @@ pub(super) fn modify(world: &mut World, call: &Call, input: Modify) -> Result<Va
     let state = &mut world.region(call).elbv2;
     let group = find_mut(Kind::TargetGroup, &mut state.target_groups, &input.target_group_arn)?;
     group.health_check = changed(&group.health_check, &group.protocol_version, input.check)?;
-    Ok(json!({"TargetGroups": [state.target_group(&input.target_group_arn)?.described(state)]}))
+    Ok(json!({"TargetGroups": [state.target_group(&input.target_group_arn)?.described()]}))
 }
 
 #[derive(Deserialize)]
@@ -331,7 +321,11 @@ pub(super) fn delete(world: &mut World, call: &Call, input: &Delete) -> Result<V
     let state = &mut world.region(call).elbv2;
     let arn = &input.target_group_arn;
     Kind::TargetGroup.check(arn)?;
-    if state.associations().contains_key(arn.as_str()) {
+    if state
+        .target_groups
+        .get(arn)
+        .is_some_and(|group| group.load_balancer.is_some())
+    {
         return Err(AwsError::new(
             "ResourceInUse",
             format!("Target group '{arn}' is currently in use by a listener or a rule"),

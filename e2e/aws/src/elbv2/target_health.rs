@@ -46,22 +46,6 @@ impl Region {
         key: &TargetKey,
         now: Timestamp,
     ) -> TargetHealth {
-        let owner = self
-            .elbv2
-            .associations()
-            .get(group.arn.as_str())
-            .map(|owner| (*owner).to_owned());
-        self.health_behind(options, owner.as_deref(), group, key, now)
-    }
-
-    fn health_behind(
-        &self,
-        options: &Options,
-        owner: Option<&str>,
-        group: &TargetGroup,
-        key: &TargetKey,
-        now: Timestamp,
-    ) -> TargetHealth {
         let Some(target) = group.targets.get(key).filter(|target| !target.is_gone(group, now)) else {
             return health(
                 "unused",
@@ -76,7 +60,8 @@ impl Region {
                 "Target deregistration is in progress",
             );
         }
-        let Some(load_balancer) = owner.and_then(|arn| self.elbv2.load_balancers.get(arn)) else {
+        let user = group.load_balancer.as_ref();
+        let Some(load_balancer) = user.and_then(|arn| self.elbv2.load_balancers.get(arn)) else {
             let description = "Target group is not configured to receive traffic from the load balancer";
             return health("unused", "Target.NotInUse", description);
         };
@@ -161,7 +146,6 @@ pub(super) fn describe(world: &mut World, call: &Call, input: &Describe) -> Resu
     let Scene { region, options, .. } = world.scene(call);
     let region = &*region;
     let group = region.elbv2.target_group(&input.target_group_arn)?;
-    let owner = region.elbv2.associations().get(group.arn.as_str()).copied();
     let keys: Vec<TargetKey> = match input.targets.as_deref().unwrap_or_default() {
         [] => group
             .targets
@@ -177,7 +161,7 @@ pub(super) fn describe(world: &mut World, call: &Call, input: &Describe) -> Resu
             state,
             reason,
             description,
-        } = region.health_behind(options, owner, group, key, call.now);
+        } = region.target_health(options, group, key, call.now);
         let zone = group.targets.get(key).and_then(|target| target.zone.as_ref());
         let port = &group.health_check.port;
         let port = if port == "traffic-port" {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, Matcher, ProtocolEnum, Tag,
-    TargetGroupAttribute, TargetTypeEnum,
+    ListenerAttribute, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, Matcher, ProtocolEnum,
+    Tag, TargetGroupAttribute, TargetTypeEnum,
 };
 
 use super::place::*;
@@ -482,5 +482,48 @@ async fn ssl_policies_are_described_by_name() {
     assert_eq!(
         code(&client.describe_ssl_policies().names("nope").send().await),
         "SSLPolicyNotFound"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_have_attributes_of_their_protocol() {
+    let (_, client) = here();
+    let balancer = load_balancer(&client, "web").await;
+    let (plain, secure) = (
+        listener(&client, &balancer, 80).await,
+        https_listener(&client, &balancer, 443).await,
+    );
+    let modify = |listener: &str, key: &str, value: &str| {
+        let attribute = ListenerAttribute::builder().key(key).value(value).build();
+        client
+            .modify_listener_attributes()
+            .listener_arn(listener)
+            .attributes(attribute)
+            .send()
+    };
+    let tls = "routing.http.request.x_amzn_tls_version.header_name";
+    for (listener, key, value, expected) in [
+        (&plain, "routing.http.response.server.enabled", "false", "ok"),
+        (&plain, "routing.http.response.server.enabled", "no", "ValidationError"),
+        (&plain, tls, "X-Tls", "ValidationError"),
+        (&secure, tls, "X-Tls", "ok"),
+    ] {
+        assert_eq!(code(&modify(listener, key, value).await), expected, "{key}={value}");
+    }
+    let read = client
+        .describe_listener_attributes()
+        .listener_arn(&secure)
+        .send()
+        .await
+        .unwrap();
+    let get = |key: &str| {
+        read.attributes()
+            .iter()
+            .find(|one| one.key() == Some(key))
+            .and_then(|one| one.value())
+    };
+    assert_eq!(
+        (get(tls), get("routing.http.response.server.enabled")),
+        (Some("X-Tls"), Some("true"))
     );
 }

@@ -1,8 +1,9 @@
 //! Rules, their forms and their priorities.
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    Action, ActionTypeEnum, ForwardActionConfig, PathPatternConditionConfig, RedirectActionConfig,
-    RedirectActionStatusCodeEnum, RuleCondition, RulePriorityPair, TargetGroupStickinessConfig, TargetGroupTuple,
+    Action, ActionTypeEnum, AuthenticateOidcActionConfig, ForwardActionConfig, PathPatternConditionConfig,
+    RedirectActionConfig, RedirectActionStatusCodeEnum, RuleCondition, RulePriorityPair, TargetGroupStickinessConfig,
+    TargetGroupTuple,
 };
 
 use super::place::*;
@@ -355,4 +356,54 @@ async fn six_condition_values_are_one_too_many() {
         )
     );
     assert_eq!(code(&create(5).await), "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_answers_its_defaults_and_never_its_secret() {
+    let (_, client) = here();
+    let balancer = load_balancer(&client, "web").await;
+    let (group, port) = (
+        target_group(&client, "one").await,
+        https_listener(&client, &balancer, 443).await,
+    );
+    let config = AuthenticateOidcActionConfig::builder()
+        .issuer("https://id.example.com")
+        .authorization_endpoint("https://id.example.com/authorize")
+        .token_endpoint("https://id.example.com/token")
+        .user_info_endpoint("https://id.example.com/user")
+        .client_id("web");
+    let create = |config: AuthenticateOidcActionConfig| {
+        let login = Action::builder()
+            .r#type(ActionTypeEnum::AuthenticateOidc)
+            .authenticate_oidc_config(config)
+            .order(1)
+            .build();
+        let mut then = forward(&group);
+        then.order = Some(2);
+        let create = client
+            .create_rule()
+            .listener_arn(&port)
+            .priority(1)
+            .conditions(host("a.example.com"));
+        create.actions(then).actions(login).send()
+    };
+    assert_eq!(
+        code(&create(config.clone().build()).await),
+        "ValidationError",
+        "a secret is needed"
+    );
+    let created = create(config.client_secret("hush").build()).await.unwrap();
+    let [login, then] = created.rules()[0].actions() else {
+        panic!("{created:?}")
+    };
+    assert_eq!(
+        (login.order(), then.order()),
+        (Some(1), Some(2)),
+        "in the order in which they are performed"
+    );
+    let config = login.authenticate_oidc_config().unwrap();
+    assert_eq!(
+        (config.scope(), config.session_timeout(), config.client_secret()),
+        (Some("openid"), Some(604_800), None)
+    );
 }
