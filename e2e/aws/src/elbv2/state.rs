@@ -343,13 +343,19 @@ impl TargetGroup {
 
     /// Notes what health checks found; whether that is news.
     pub fn report(&mut self, target: &TargetKey, report: HealthReport, now: Timestamp) -> bool {
-        match self.targets.get_mut(target) {
-            Some(target) if target.report.as_ref() != Some(&report) => {
-                target.report = Some(report);
-                target.reported = Some(now);
-                true
-            }
-            _ => false,
-        }
+        let used = self.in_use_since;
+        let Some(target) = self.targets.get_mut(target) else {
+            return false;
+        };
+        let known = target.counted(used).is_some_and(|before| *before == report);
+        (target.report, target.reported) = (Some(report), Some(now));
+        !known
+    }
+}
+
+impl Target {
+    /// The last word on its health, unless that was said before the target group came into its present use.
+    pub fn counted(&self, in_use_since: Option<Timestamp>) -> Option<&HealthReport> {
+        self.report.as_ref().filter(|_| self.reported >= in_use_since)
     }
 }

@@ -82,11 +82,7 @@ impl Region {
             "Elb.InitialHealthChecking",
             "Initial health checks in progress",
         );
-        let report = target
-            .report
-            .as_ref()
-            .filter(|_| target.reported.is_some_and(|at| at >= used));
-        match (report, options.health) {
+        match (target.counted(group.in_use_since), options.health) {
             (Some(HealthReport::Healthy), _) => TargetHealth {
                 state: "healthy",
                 reason: None,

@@ -254,3 +254,40 @@ async fn only_targets_that_can_be_reached_are_registered() {
         assert_eq!(code(&ended), expected, "{target:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_group_that_is_used_anew_is_checked_anew() {
+    let (double, client) = with(Options {
+        health: HealthMode::Probed,
+        ..Options::instant()
+    });
+    build(&double);
+    let balancer = load_balancer(&client, "web").await;
+    let (group, port) = (
+        target_group(&client, "one").await,
+        listener(&client, &balancer, 80).await,
+    );
+    let first = rule(&client, &port, 1, &group).await;
+    client
+        .register_targets()
+        .target_group_arn(&group)
+        .targets(target("10.0.1.9"))
+        .send()
+        .await
+        .unwrap();
+    let key = TargetKey {
+        id: "10.0.1.9".into(),
+        port: 8080,
+    };
+    double.report_health("eu-west-1", &group, &key, HealthReport::Healthy);
+    client.delete_rule().rule_arn(&first).send().await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(states(&client, &group).await, ["10.0.1.9:8080 unused Target.NotInUse"]);
+    rule(&client, &port, 1, &group).await;
+    assert_eq!(
+        states(&client, &group).await,
+        ["10.0.1.9:8080 initial Elb.InitialHealthChecking"]
+    );
+    double.report_health("eu-west-1", &group, &key, HealthReport::Healthy);
+    assert_eq!(states(&client, &group).await, ["10.0.1.9:8080 healthy"]);
+}
