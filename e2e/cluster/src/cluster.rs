@@ -1,29 +1,59 @@
 //! The cluster as its user sees it: start, `kubectl`, `helm`, wait, stop.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kube::Client;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use crate::control_plane::ControlPlane;
+use crate::image::{DEMO_IMAGE, Image};
 use crate::namespace::{self, STATE};
+use crate::node::{NodeSpec, Player};
+use crate::{kubelet, kwok, node_port};
 
 const POLL: Duration = Duration::from_millis(100);
 
+/// How long the nodes may take to become ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What the cluster shall have.
-#[derive(Clone, Debug, Default)]
-pub struct Options {}
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nodes that run pods as processes.
+    pub nodes: Vec<NodeSpec>,
+    /// Nodes that kwok plays. Where there are real ones too, give them a taint or use node selectors (`kwok.x-k8s.io/node: fake`).
+    pub fake_nodes: Vec<NodeSpec>,
+    /// Which image, by full name or by name without tag, means which executable. [`crate::DEMO_IMAGE`] is always there.
+    pub images: BTreeMap<String, Image>,
+}
+
+impl Default for Options {
+    /// [`NodeSpec::three`] real nodes that know the demo image.
+    fn default() -> Self {
+        Self {
+            nodes: NodeSpec::three(),
+            fake_nodes: Vec::new(),
+            images: BTreeMap::new(),
+        }
+    }
+}
 
 /// A running cluster.
 pub struct Cluster {
     control_plane: ControlPlane,
     tools: PathBuf,
     state: PathBuf,
+    /// The nodes and their ports; they end when this is dropped.
+    parts: JoinSet<Result<()>>,
 }
 
 impl Cluster {
@@ -31,16 +61,63 @@ impl Cluster {
     ///
     /// # Errors
     /// When a part does not become ready: which, why, and the end of its log.
-    pub async fn start(_options: Options) -> Result<Self> {
+    pub async fn start(options: Options) -> Result<Self> {
         let tools = namespace::tools()?;
         let state = PathBuf::from(STATE);
-        let _ = fs::remove_dir_all(state.join("etcd"));
-        let control_plane = ControlPlane::start(&tools, &state).await?;
-        Ok(Self {
+        let mut images = BTreeMap::from([(DEMO_IMAGE.to_owned(), Image::demo()?)]);
+        images.extend(options.images);
+        // An earlier cluster of this process may have left its data.
+        for folder in ["etcd", "pods"] {
+            let _ = fs::remove_dir_all(state.join(folder));
+        }
+        let mut control_plane = ControlPlane::start(&tools, &state).await?;
+        control_plane.attend(kwok::start(&tools, &state, &control_plane.kubeconfig)?);
+        let mut parts = JoinSet::new();
+        for node in &options.nodes {
+            parts.spawn(kubelet::run(
+                control_plane.client.clone(),
+                node.clone(),
+                images.clone(),
+                state.clone(),
+            ));
+        }
+        parts.spawn(node_port::run(control_plane.client.clone(), options.nodes.clone()));
+        let mut cluster = Self {
             control_plane,
             tools,
             state,
-        })
+            parts,
+        };
+        cluster.add_fake_nodes(&options.fake_nodes).await?;
+        let count = options.nodes.len() + options.fake_nodes.len();
+        let nodes: Api<Node> = Api::all(cluster.client());
+        let ready = cluster.wait_for("the nodes to be ready", PATIENCE, async || {
+            let ready = nodes
+                .list(&ListParams::default())
+                .await?
+                .items
+                .iter()
+                .filter(|node| is_ready(node))
+                .count();
+            Ok((ready >= count).then_some(()))
+        });
+        if let Err(error) = ready.await {
+            let reason = cluster.parts.try_join_next().and_then(|ended| ended.ok()?.err());
+            return Err(reason.unwrap_or(error));
+        }
+        Ok(cluster)
+    }
+
+    /// Adds nodes that kwok plays.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub async fn add_fake_nodes(&self, nodes: &[NodeSpec]) -> Result<()> {
+        let api: Api<Node> = Api::all(self.client());
+        for node in nodes {
+            api.create(&PostParams::default(), &node.object(Player::Kwok)?).await?;
+        }
+        Ok(())
     }
 
     /// A client that may do everything.
@@ -153,8 +230,36 @@ impl Cluster {
         }
     }
 
-    /// Stops everything and forgets all state.
-    pub async fn stop(self) {
+    /// Everything that the containers of a pod on a real node have written, also after the pod is gone.
+    ///
+    /// # Errors
+    /// When no such pod has run.
+    pub fn pod_log(&self, namespace: &str, pod: &str) -> Result<String> {
+        let folder = kubelet::logs(&self.state, namespace, pod);
+        let entries = fs::read_dir(&folder).with_context(|| format!("no log of pod {namespace}/{pod}"))?;
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        files.sort();
+        files
+            .iter()
+            .map(|file| Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned()))
+            .collect()
+    }
+
+    /// Stops everything: pods, nodes, API server, etcd.
+    pub async fn stop(mut self) {
+        self.parts.shutdown().await;
         self.control_plane.stop().await;
     }
+}
+
+/// Ready, and free of the taint that keeps pods away until the node controller has seen it.
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && !taints
+            .into_iter()
+            .any(|taint| taint.key == "node.kubernetes.io/not-ready")
 }

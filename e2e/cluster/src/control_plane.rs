@@ -165,6 +165,11 @@ impl ControlPlane {
         })
     }
 
+    /// Has `process` stopped with the control plane, before the API server.
+    pub fn attend(&mut self, process: Process) {
+        self.others.push(process);
+    }
+
     /// Clients first, then the API server, then etcd: without etcd the API server's shutdown hangs for a minute.
     pub async fn stop(self) {
         futures::future::join_all(self.others.into_iter().map(Process::stop)).await;

@@ -21,10 +21,19 @@
 mod certificates;
 mod cluster;
 mod control_plane;
+mod demo_http;
+mod image;
+mod kubelet;
+mod kwok;
 mod namespace;
+mod node;
+mod node_port;
 mod process;
+mod sandbox;
 mod tools;
 
 pub use cluster::{Cluster, Options};
 pub use control_plane::API_SERVER;
-pub use namespace::{RESOLVER, STATE, enter, entrance};
+pub use image::{DEMO_IMAGE, Image};
+pub use namespace::{RESOLVER, STATE, enter, entrance, take_part};
+pub use node::NodeSpec;

@@ -21,6 +21,7 @@ enum Command {
 }
 
 fn main() -> Result<ExitCode> {
+    albacore_cluster::take_part();
     let command = Command::parse();
     albacore_cluster::enter();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

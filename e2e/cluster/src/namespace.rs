@@ -26,7 +26,7 @@ use rustix::mount::{MountFlags, mount, mount_bind};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::tools;
+use crate::{demo_http, sandbox, tools};
 
 /// Where everything the cluster writes lives: a tmpfs that nobody outside sees.
 pub const STATE: &str = "/run/albacore";
@@ -35,7 +35,12 @@ pub const STATE: &str = "/run/albacore";
 /// (Base of the VPC range plus two: "Amazon DNS server", VPC user guide.)
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
+/// Says which part this program plays.
 const STAGE: &str = "ALBACORE_CLUSTER_STAGE";
+/// The part of a process about to become a container's.
+pub(crate) const CONTAINER: &str = "container";
+/// The part of the demo image.
+pub(crate) const DEMO: &str = "demo";
 const TOOLS: &str = "ALBACORE_CLUSTER_TOOLS";
 const ENTRANCE: &str = "ALBACORE_CLUSTER_ENTRANCE";
 
@@ -49,12 +54,24 @@ const GRACE: Duration = Duration::from_secs(30);
 /// there is no way to the network from inside. Where something is missing it prints one line that says what to do and ends
 /// the program with code 1.
 pub fn enter() {
-    let stage = std::env::var_os(STAGE).unwrap_or_default();
-    let done = match stage.to_str() {
-        Some("inside") => return,
-        Some("first") => first(),
-        _ => outside(),
-    };
+    take_part();
+    if stage().to_str() != Some("inside") {
+        exit(outside())
+    }
+}
+
+/// Plays the part that an earlier run of this program started this one for, and ends with it; returns when there is none.
+/// For a `main` that looks at its arguments before it calls [`enter`], which does the same.
+pub fn take_part() {
+    match stage().to_str() {
+        Some("first") => exit(first()),
+        Some(CONTAINER) => exit(sandbox::exec()),
+        Some(DEMO) => exit(demo_http::run()),
+        _ => {}
+    }
+}
+
+fn exit(done: Result<i32>) -> ! {
     match done {
         Ok(code) => std::process::exit(code),
         Err(error) => {
@@ -62,6 +79,10 @@ pub fn enter() {
             std::process::exit(1)
         }
     }
+}
+
+fn stage() -> OsString {
+    std::env::var_os(STAGE).unwrap_or_default()
 }
 
 /// The folder of the tools that [`enter`] built.
@@ -79,7 +100,13 @@ pub fn entrance() -> Option<u32> {
 /// This program again, to play the part that `stage` names.
 pub(crate) fn ourselves(stage: &str) -> Result<Vec<OsString>> {
     let program = std::env::current_exe().context("cannot tell the path of this program")?;
-    Ok(vec!["env".into(), format!("{STAGE}={stage}").into(), program.into()])
+    let (name, value) = part(stage);
+    Ok(vec!["env".into(), format!("{name}={value}").into(), program.into()])
+}
+
+/// The environment variable that makes this program play the part `stage`.
+pub(crate) fn part(stage: &str) -> (String, String) {
+    (STAGE.to_owned(), stage.to_owned())
 }
 
 fn outside() -> Result<i32> {
@@ -190,7 +217,7 @@ fn first() -> Result<i32> {
 }
 
 /// The file behind `/etc/resolv.conf`, which many systems keep below /run.
-fn resolv_conf() -> PathBuf {
+pub(crate) fn resolv_conf() -> PathBuf {
     fs::canonicalize("/etc/resolv.conf").unwrap_or_else(|_| "/etc/resolv.conf".into())
 }
 
@@ -212,8 +239,19 @@ const POD_IDENTITY: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 23);
 
 /// Runs a batch of `ip` commands, one a line.
 pub(crate) fn ip(batch: &str) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(["-batch", "-"])
+    run_batch(Command::new("ip").args(["-batch", "-"]), batch)
+}
+
+/// Runs a batch of `ip` commands in the network namespace of process `pid`.
+pub(crate) fn ip_in(pid: u32, batch: &str) -> Result<()> {
+    run_batch(
+        Command::new("nsenter").args([&format!("--net=/proc/{pid}/ns/net"), "ip", "-batch", "-"]),
+        batch,
+    )
+}
+
+fn run_batch(ip: &mut Command, batch: &str) -> Result<()> {
+    let mut child = ip
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
