@@ -251,6 +251,13 @@ fn changed(kind: &str, rows: &[&[Row]], current: &Attributes, changes: Vec<Attri
             .find(|(known, ..)| *known == key);
         let (_, _, allowed) =
             row.ok_or_else(|| AwsError::validation(format!("{kind} attribute key '{key}' is not recognized")))?;
+        if let Some(bounds) = allowed.bounds()
+            && !allowed.admits(&value)
+        {
+            return Err(AwsError::validation(format!(
+                "'{key}' value '{value}' must be between '{bounds}' inclusive"
+            )));
+        }
         if !allowed.admits(&value) {
             return Err(AwsError::validation(format!(
                 "The value '{value}' of {} attribute '{key}' is not valid",
@@ -269,6 +276,14 @@ fn changed(kind: &str, rows: &[&[Row]], current: &Attributes, changes: Vec<Attri
 }
 
 impl Allowed {
+    /// Of a number, as AWS writes them.
+    fn bounds(self) -> Option<String> {
+        match self {
+            Range(low, high) => Some(format!("{low}-{high}")),
+            _ => None,
+        }
+    }
+
     fn admits(self, value: &str) -> bool {
         let within = |low: u32, high: u32| value.parse::<u32>().is_ok_and(|number| (low..=high).contains(&number));
         match self {

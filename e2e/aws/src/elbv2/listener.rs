@@ -65,7 +65,7 @@ impl Tls {
         let mutual = mutual.unwrap_or_else(|| json!({"Mode": "off"}));
         match mutual["Mode"].as_str() {
             Some("off" | "passthrough") => {}
-            Some("verify") => return Err(Kind::TrustStore.missing("")),
+            Some("verify") => return Err(Kind::TrustStore.some_missing()),
             other => {
                 let message = format!(
                     "Mutual authentication mode '{}' must be one of '[off, passthrough, verify]'",
@@ -83,7 +83,7 @@ impl Tls {
 }
 
 fn check_protocol(protocol: Option<String>) -> Result<String, AwsError> {
-    let protocol = protocol.ok_or_else(|| AwsError::validation("A protocol must be specified"))?;
+    let protocol = protocol.ok_or_else(|| AwsError::validation("A listener protocol must be specified"))?;
     match protocol.as_str() {
         "HTTP" | "HTTPS" => Ok(protocol),
         other => {
@@ -109,7 +109,7 @@ pub(super) fn create(world: &mut World, call: &Call, mut input: Create) -> Resul
     let port = input
         .settings
         .port
-        .ok_or_else(|| AwsError::validation("A port must be specified"))?;
+        .ok_or_else(|| AwsError::validation("A listener port must be specified"))?;
     let protocol = check_protocol(input.settings.protocol.take())?;
     let tls = Tls::check(region, &protocol, Tls::default(), &input.settings)?;
     let tags = tag::checked(input.tags.unwrap_or_default(), None)?;

@@ -286,10 +286,7 @@ pub(super) fn describe(world: &mut World, call: &Call, input: Describe) -> Resul
     for arn in &arns {
         Kind::LoadBalancer.check(arn)?;
         if !state.load_balancers.contains_key(arn) {
-            return Err(AwsError::new(
-                "LoadBalancerNotFound",
-                "One or more load balancers not found",
-            ));
+            return Err(Kind::LoadBalancer.some_missing());
         }
     }
     let missing = |name: &&String| !state.load_balancers.values().any(|found| found.name == **name);

@@ -60,12 +60,19 @@ impl Kind {
 
     /// There is no such thing.
     pub fn missing(self, arn: &str) -> AwsError {
-        let (code, words) = self.words();
+        let (code, _) = self.words();
         let message = match self {
             Kind::LoadBalancer => format!("Load balancer '{arn}' not found"),
-            _ => format!("One or more {words}s not found"),
+            Kind::TargetGroup => format!("Target group '{arn}' not found"),
+            _ => return self.some_missing(),
         };
         AwsError::new(format!("{code}NotFound"), message)
+    }
+
+    /// Not all of those that were asked for are there.
+    pub fn some_missing(self) -> AwsError {
+        let (code, words) = self.words();
+        AwsError::new(format!("{code}NotFound"), format!("One or more {words}s not found"))
     }
 }
 

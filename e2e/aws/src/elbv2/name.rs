@@ -9,7 +9,7 @@ pub(super) fn check(kind: &str, name: &str) -> Result<(), AwsError> {
     let problem = match name {
         "" => "cannot be empty",
         _ if name.len() > 32 => "cannot be longer than '32' characters",
-        _ if name.starts_with('-') || name.ends_with('-') => "cannot begin or end with a hyphen(-)",
+        _ if name.starts_with('-') || name.ends_with('-') => "cannot begin or end with '-'",
         _ if !name
             .chars()
             .all(|letter| letter.is_ascii_alphanumeric() || letter == '-') =>

@@ -107,7 +107,10 @@ fn changed(current: &HealthCheck, protocol_version: &str, given: Check) -> Resul
         ));
     }
     if check.timeout >= check.interval {
-        return refuse("Health check interval must be greater than the timeout.".to_owned());
+        let (timeout, interval) = (check.timeout, check.interval);
+        return refuse(format!(
+            "Health check timeout '{timeout}' must be smaller than the interval '{interval}'"
+        ));
     }
     let (key, low, high) = if protocol_version == "GRPC" {
         ("GrpcCode", 0, 99)
@@ -273,7 +276,10 @@ pub(super) fn describe(world: &mut World, call: &Call, input: Describe) -> Resul
             "Only one of target group ARNs, names and a load balancer ARN can be specified",
         ));
     }
-    arns.iter().try_for_each(|arn| state.target_group(arn).map(|_| ()))?;
+    arns.iter().try_for_each(|arn| Kind::TargetGroup.check(arn))?;
+    if !arns.iter().all(|arn| state.target_groups.contains_key(arn)) {
+        return Err(Kind::TargetGroup.some_missing());
+    }
     if let Some(load_balancer) = &load_balancer_arn {
         state.load_balancer(load_balancer)?;
     }
@@ -287,7 +293,7 @@ pub(super) fn describe(world: &mut World, call: &Call, input: Describe) -> Resul
         .iter()
         .any(|name| !chosen.iter().any(|(_, group)| group.name == *name))
     {
-        return Err(Kind::TargetGroup.missing(""));
+        return Err(Kind::TargetGroup.some_missing());
     }
     let Page { items, next } = paging.page(chosen)?;
     let groups: Vec<Value> = items.into_iter().map(TargetGroup::described).collect();
