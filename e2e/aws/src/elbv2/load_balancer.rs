@@ -124,18 +124,25 @@ fn security_groups(region: &Region, vpc: &str, given: Option<Vec<String>>) -> Re
     Ok(groups)
 }
 
-/// An internet-facing load balancer needs an internet gateway.
-fn check_scheme(region: &Region, scheme: &str, ip_address_type: &str, vpc: &str) -> Result<(), AwsError> {
+/// Whether a load balancer of this kind can stand in these subnets: facing the internet it needs an internet gateway, with
+/// IPv6 addresses it needs IPv6 blocks.
+fn check_kind<'a>(
+    region: &Region,
+    (scheme, ip_address_type): (&str, &str),
+    vpc: &str,
+    mut subnets: impl Iterator<Item = &'a str>,
+) -> Result<(), AwsError> {
+    let unfit = |message: String| Err(AwsError::new("InvalidSubnet", message));
     if scheme == "internet-facing" && !network::has_internet_gateway(region, vpc) {
-        return Err(AwsError::new(
-            "InvalidSubnet",
-            format!("VPC {vpc} has no internet gateway"),
-        ));
+        return unfit(format!("VPC {vpc} has no internet gateway"));
     }
     if scheme == "internal" && ip_address_type == "dualstack-without-public-ipv4" {
         return Err(invalid(format!(
             "IP address type '{ip_address_type}' is not supported for internal load balancers"
         )));
+    }
+    if ip_address_type != "ipv4" && !subnets.all(|subnet| network::has_ipv6(region, subnet)) {
+        return unfit("You must specify subnets with an associated IPv6 CIDR block.".to_owned());
     }
     Ok(())
 }
@@ -182,7 +189,8 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
         }
         return Ok(json!({"LoadBalancers": [found.described(call)]}));
     }
-    check_scheme(region, &scheme, &ip_address_type, &vpc)?;
+    let wanted = subnets.iter().map(|subnet| subnet.id.as_str());
+    check_kind(region, (&scheme, &ip_address_type), &vpc, wanted)?;
     let most = region.elbv2.quota("application-load-balancers");
     if region.elbv2.load_balancers.len() >= most {
         let message = format!("The maximum number of load balancers '{most}' has been reached");
@@ -364,7 +372,8 @@ pub(super) fn set_subnets(world: &mut World, call: &Call, input: SetSubnets) -> 
         return Err(invalid(format!("The subnets must belong to VPC '{}'", current.vpc)));
     }
     let ip_address_type = input.ip_address_type.unwrap_or_else(|| current.ip_address_type.clone());
-    check_scheme(region, &current.scheme, &ip_address_type, &current.vpc)?;
+    let wanted = subnets.iter().map(|subnet| subnet.id.as_str());
+    check_kind(region, (&current.scheme, &ip_address_type), &current.vpc, wanted)?;
     let before: BTreeMap<&str, &Zone> = current.zones.iter().map(|zone| (zone.subnet.as_str(), zone)).collect();
     let fresh = |subnet: &&Subnet| !before.contains_key(subnet.id.as_str());
     subnets
@@ -443,17 +452,8 @@ pub(super) struct SetIpAddressType {
 pub(super) fn set_ip_address_type(world: &mut World, call: &Call, input: SetIpAddressType) -> Result<Value, AwsError> {
     let region = world.region(call);
     let current = region.elbv2.load_balancer(&input.load_balancer_arn)?;
-    check_scheme(region, &current.scheme, &input.ip_address_type, &current.vpc)?;
-    if input.ip_address_type != "ipv4" {
-        let without = current
-            .zones
-            .iter()
-            .find(|zone| !network::has_ipv6(region, &zone.subnet));
-        if let Some(zone) = without {
-            let message = format!("The subnet '{}' has no IPv6 CIDR block", zone.subnet);
-            return Err(AwsError::new("InvalidSubnet", message));
-        }
-    }
+    let present = current.zones.iter().map(|zone| zone.subnet.as_str());
+    check_kind(region, (&current.scheme, &input.ip_address_type), &current.vpc, present)?;
     let found = find_mut(
         Kind::LoadBalancer,
         &mut region.elbv2.load_balancers,
