@@ -135,11 +135,6 @@ impl Cluster {
         &self.control_plane.audit
     }
 
-    /// The folder of kubectl, helm and the other programs.
-    pub fn tools(&self) -> &Path {
-        &self.tools
-    }
-
     /// Runs kubectl and returns what it printed.
     ///
     /// # Errors

@@ -30,10 +30,10 @@ mod node;
 mod node_port;
 mod process;
 mod sandbox;
-mod tools;
+mod tool;
 
 pub use cluster::{Cluster, Options};
 pub use control_plane::API_SERVER;
 pub use image::{DEMO_IMAGE, Image};
-pub use namespace::{RESOLVER, STATE, enter, entrance, take_part};
+pub use namespace::{RESOLVER, STATE, enter, entrance, take_part, tools};
 pub use node::NodeSpec;

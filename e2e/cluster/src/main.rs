@@ -61,6 +61,7 @@ async fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn invitation(cluster: &Cluster) -> String {
+    let tools = albacore_cluster::tools().unwrap_or_default();
     let target = entrance().map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
     format!(
         "The cluster is ready. Enter it from another shell with\n\n  \
@@ -68,7 +69,7 @@ fn invitation(cluster: &Cluster) -> String {
          env KUBECONFIG={} PATH={}:$PATH bash\n\n\
          and then, for example, `kubectl get nodes`. Logs are in {}/log. Ctrl-C here ends it; nothing stays behind.",
         cluster.kubeconfig().display(),
-        cluster.tools().display(),
+        tools.display(),
         albacore_cluster::STATE,
     )
 }

@@ -26,7 +26,7 @@ use rustix::mount::{MountFlags, mount, mount_bind};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{demo_http, sandbox, tools};
+use crate::{demo_http, sandbox, tool};
 
 /// Where everything the cluster writes lives: a tmpfs that nobody outside sees.
 pub const STATE: &str = "/run/albacore";
@@ -85,8 +85,11 @@ fn stage() -> OsString {
     std::env::var_os(STAGE).unwrap_or_default()
 }
 
-/// The folder of the tools that [`enter`] built.
-pub(crate) fn tools() -> Result<PathBuf> {
+/// The folder with kubectl, helm, etcd and the other programs that [`enter`] built, each under its own name.
+///
+/// # Errors
+/// When [`enter`] was not called.
+pub fn tools() -> Result<PathBuf> {
     std::env::var_os(TOOLS)
         .map(PathBuf::from)
         .context("albacore_cluster::enter() must be the first call in main")
@@ -136,7 +139,7 @@ fn outside() -> Result<i32> {
             String::from_utf8_lossy(&trial.stderr).trim()
         );
     }
-    let tools = tools::build()?;
+    let tools = tool::build_all()?;
     let child = unshare()
         .arg("--")
         .args(ourselves("first")?)

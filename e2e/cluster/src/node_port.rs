@@ -48,12 +48,14 @@ pub(crate) async fn run(client: Client, nodes: Vec<NodeSpec>) -> Result<()> {
             }
             stays
         });
-        for &door in wanted.keys() {
-            if !doors.contains_key(&door) {
-                // A port that is taken (a test's own listener) stays whoever's it is.
-                if let Ok(listener) = TcpListener::bind(door).await {
-                    doors.insert(door, tasks.spawn(serve(listener, door, routes.clone())));
-                }
+        for &door in wanted
+            .keys()
+            .filter(|door| !doors.contains_key(door))
+            .collect::<Vec<_>>()
+        {
+            // A port that is taken (a test's own listener) stays whoever's it is.
+            if let Ok(listener) = TcpListener::bind(door).await {
+                doors.insert(door, tasks.spawn(serve(listener, door, routes.clone())));
             }
         }
         *routes.lock().unwrap_or_else(PoisonError::into_inner) = wanted;

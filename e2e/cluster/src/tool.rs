@@ -34,7 +34,7 @@ const LINK: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
 /// The folder with all tools, after building those that are missing. Progress goes to stderr.
-pub(crate) fn build() -> Result<PathBuf> {
+pub(crate) fn build_all() -> Result<PathBuf> {
     let folder = cache()?.join("tools").join(fingerprint());
     if missing(&folder).is_empty() {
         return Ok(folder);
