@@ -59,11 +59,13 @@ impl Authority {
         Ok(())
     }
 
-    /// A kubeconfig that logs `user` in as a member of `group`, at `<folder>/<name>.kubeconfig`.
-    pub fn kubeconfig(&self, name: &str, user: &str, group: &str, server: SocketAddrV4) -> Result<PathBuf> {
+    /// A kubeconfig that logs `user` in, as a member of `group`, at `<folder>/<name>.kubeconfig`.
+    pub fn kubeconfig(&self, name: &str, user: &str, group: Option<&str>, server: SocketAddrV4) -> Result<PathBuf> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
         params.distinguished_name.push(DnType::CommonName, user);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer)?.pem();

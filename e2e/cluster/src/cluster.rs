@@ -135,6 +135,16 @@ impl Cluster {
         &self.control_plane.audit
     }
 
+    /// The command that enters the cluster's namespaces from another shell of this machine, with kubectl and helm at hand.
+    pub fn entrance(&self) -> String {
+        let pid = namespace::entrance().map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+        format!(
+            "nsenter --target {pid} --user --net --mount --pid --preserve-credentials env KUBECONFIG={} PATH={}:$PATH bash",
+            self.kubeconfig().display(),
+            self.tools.display()
+        )
+    }
+
     /// Runs kubectl and returns what it printed.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl ControlPlane {
             "172.20.0.1",
         ])?;
         authority.service_account_key()?;
-        let kubeconfig = authority.kubeconfig("admin", "kubernetes-admin", "system:masters", API_SERVER)?;
+        let kubeconfig = authority.kubeconfig("admin", "kubernetes-admin", Some("system:masters"), API_SERVER)?;
 
         let mut etcd = Process::start(
             "etcd",
@@ -113,12 +113,7 @@ impl ControlPlane {
         })
         .await?;
 
-        let manager = authority.kubeconfig(
-            "controller-manager",
-            "system:kube-controller-manager",
-            "system:authenticated",
-            API_SERVER,
-        )?;
+        let manager = authority.kubeconfig("controller-manager", "system:kube-controller-manager", None, API_SERVER)?;
         let mut controller_manager = Process::start(
             "kube-controller-manager",
             &logs,
@@ -135,7 +130,7 @@ impl ControlPlane {
                 "--leader-elect=false".into(),
             ]),
         )?;
-        let sched = authority.kubeconfig("scheduler", "system:kube-scheduler", "system:authenticated", API_SERVER)?;
+        let sched = authority.kubeconfig("scheduler", "system:kube-scheduler", None, API_SERVER)?;
         let scheduler = Process::start(
             "kube-scheduler",
             &logs,

@@ -35,5 +35,6 @@ mod tool;
 pub use cluster::{Cluster, Options};
 pub use control_plane::API_SERVER;
 pub use image::{DEMO_IMAGE, Image};
-pub use namespace::{RESOLVER, STATE, enter, entrance, take_part, tools};
+pub use namespace::{RESOLVER, STATE, enter, take_part, tools};
 pub use node::NodeSpec;
+pub use tool::build_tools;

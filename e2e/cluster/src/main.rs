@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use albacore_cluster::{Cluster, Options, entrance};
+use albacore_cluster::{Cluster, Options, STATE};
 use anyhow::Result;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 enum Command {
     /// Start a cluster, say how to enter it, and keep it until Ctrl-C.
     Up,
+    /// Build the cluster's programs into the cache, where they are missing; minutes the first time.
+    Tools,
     /// Start a cluster, run a command with KUBECONFIG and PATH set, and stop the cluster.
     Exec {
         /// The command and its arguments.
@@ -23,6 +25,10 @@ enum Command {
 fn main() -> Result<ExitCode> {
     albacore_cluster::take_part();
     let command = Command::parse();
+    if matches!(command, Command::Tools) {
+        println!("{}", albacore_cluster::build_tools()?.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     albacore_cluster::enter();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(command))
@@ -40,8 +46,13 @@ async fn run(command: Command) -> Result<ExitCode> {
     let work = async {
         let cluster = Cluster::start(Options::default()).await?;
         match command {
+            Command::Tools => Ok(ExitCode::SUCCESS),
             Command::Up => {
-                println!("{}", invitation(&cluster));
+                println!(
+                    "The cluster is ready. Enter it from another shell with\n\n  {}\n\n\
+                     and then, for example, `kubectl get nodes`. Logs are in {STATE}/log. Ctrl-C ends it; nothing stays behind.",
+                    cluster.entrance()
+                );
                 std::future::pending().await
             }
             Command::Exec { command } => {
@@ -58,18 +69,4 @@ async fn run(command: Command) -> Result<ExitCode> {
         done = work => done,
         () = stopped => Ok(ExitCode::from(130)),
     }
-}
-
-fn invitation(cluster: &Cluster) -> String {
-    let tools = albacore_cluster::tools().unwrap_or_default();
-    let target = entrance().map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-    format!(
-        "The cluster is ready. Enter it from another shell with\n\n  \
-         nsenter --target {target} --user --net --mount --pid --preserve-credentials \\\n    \
-         env KUBECONFIG={} PATH={}:$PATH bash\n\n\
-         and then, for example, `kubectl get nodes`. Logs are in {}/log. Ctrl-C here ends it; nothing stays behind.",
-        cluster.kubeconfig().display(),
-        tools.display(),
-        albacore_cluster::STATE,
-    )
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount, mount_bind};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,7 +47,8 @@ const ENTRANCE: &str = "ALBACORE_CLUSTER_ENTRANCE";
 /// How long the program may take to stop after the first signal before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Moves the program into namespaces of its own; the first thing in `main`, before any thread starts.
+/// Moves the program into namespaces of its own; the first thing in `main`, before any thread starts (so a test binary that
+/// uses it has `harness = false`).
 ///
 /// Returns only inside, where all of 10.0.0.0/8 and the two link-local addresses of AWS are local, `/run` is empty and private,
 /// and [`RESOLVER`] is the name server. Called inside already, it returns at once. Builds the cluster's tools first, since
@@ -96,7 +97,7 @@ pub fn tools() -> Result<PathBuf> {
 }
 
 /// The pid, as the machine sees it, of the namespaces' first process; what `nsenter --target` takes.
-pub fn entrance() -> Option<u32> {
+pub(crate) fn entrance() -> Option<u32> {
     std::env::var_os(ENTRANCE)?.to_str()?.parse().ok()
 }
 
@@ -119,17 +120,9 @@ fn outside() -> Result<i32> {
         ("nsenter", "util-linux"),
         ("ip", "iproute2"),
     ] {
-        let found = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        let found = if program == "ip" {
-            Command::new("ip").arg("-V").stdout(Stdio::null()).status()
-        } else {
-            found
-        };
-        found.map_err(|_| anyhow!("`{program}` is not on the PATH: install the package {package}"))?;
+        if !on_path(program) {
+            bail!("`{program}` is not on the PATH: install the package {package}");
+        }
     }
     let trial = unshare().args(["--", "true"]).stdin(Stdio::null()).output()?;
     if !trial.status.success() {
@@ -139,7 +132,7 @@ fn outside() -> Result<i32> {
             String::from_utf8_lossy(&trial.stderr).trim()
         );
     }
-    let tools = tool::build_all()?;
+    let tools = tool::build_tools()?;
     let child = unshare()
         .arg("--")
         .args(ourselves("first")?)
@@ -156,6 +149,12 @@ fn outside() -> Result<i32> {
             .and_then(|pids| Pid::from_raw(pids.split(' ').next()?.parse().ok()?));
         first.unwrap_or(unshare)
     })
+}
+
+/// Whether a program of this name would be found.
+pub(crate) fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 fn unshare() -> Command {

@@ -7,10 +7,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+
+use crate::namespace;
 
 const GO_MOD: &str = include_str!("../go.mod");
 const GO_SUM: &str = include_str!("../go.sum");
@@ -33,19 +35,19 @@ const TOOLS: [(&str, &str); 7] = [
 const LINK: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
-/// The folder with all tools, after building those that are missing. Progress goes to stderr.
-pub(crate) fn build_all() -> Result<PathBuf> {
+/// Builds those of the cluster's programs that the cache lacks, and returns their folder. Progress goes to stderr.
+///
+/// [`crate::enter`] does it too; this is for doing it ahead of time. The cache is `$ALBACORE_CACHE`, else
+/// `$XDG_CACHE_HOME/albacore`, else `~/.cache/albacore`.
+///
+/// # Errors
+/// In one line: no Go toolchain, or what the Go compiler said.
+pub fn build_tools() -> Result<PathBuf> {
     let folder = cache()?.join("tools").join(fingerprint());
     if missing(&folder).is_empty() {
         return Ok(folder);
     }
-    if Command::new("go")
-        .arg("version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_err()
-    {
+    if !namespace::on_path("go") {
         bail!(
             "`go` is not on the PATH: install Go 1.26 or later, which builds the Kubernetes programs of the test cluster"
         );
@@ -112,7 +114,6 @@ fn fingerprint() -> String {
         .collect()
 }
 
-/// `$ALBACORE_CACHE`, else `$XDG_CACHE_HOME/albacore`, else `~/.cache/albacore`.
 fn cache() -> Result<PathBuf> {
     let set = |name| {
         std::env::var_os(name)

@@ -86,6 +86,7 @@ async fn run() -> Result<ExitCode> {
             "a_config_map_changes_inside_a_running_pod",
             Box::pin(refreshed(cluster)),
         ),
+        ("containers_of_a_pod_share_its_address", Box::pin(neighbours(cluster))),
         (
             "init_containers_run_before_and_a_failed_one_holds_the_pod_back",
             Box::pin(init(cluster)),
@@ -572,6 +573,23 @@ async fn init(cluster: &Cluster) -> Result<()> {
         !place.log("bad").contains("made"),
         "the container began after its init container had failed"
     );
+    Ok(())
+}
+
+async fn neighbours(cluster: &Cluster) -> Result<()> {
+    let place = Place::new(cluster, "neighbours").await?;
+    let script = "while ! kubectl --server=http://127.0.0.1:8080 get --raw /next-door; do sleep 1; done; exec sleep 60";
+    let path = format!("{}:/usr/bin:/bin", albacore_cluster::tools()?.display());
+    let containers = json!([
+        {"name": "serves", "image": DEMO_IMAGE},
+        {"name": "asks", "image": "shell", "args": ["-c", script], "env": [{"name": "PATH", "value": path}]}]);
+    place.pod("two", json!({}), json!({"containers": containers})).await?;
+    place.until("two", "ready", ready).await?;
+    let answered = async || Ok(place.log("two").contains("request: GET /next-door").then_some(()));
+    cluster
+        .wait_for("one container to hear the other", PATIENCE, answered)
+        .await?;
+    ensure!(place.log("two").contains("peer: 127.0.0.1:"), "{}", place.log("two"));
     Ok(())
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_albacore-cluster");
+
 /// How long processes may take to be gone; the kernel needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,7 +32,7 @@ impl Run {
     fn start() -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let files = traces();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_albacore-cluster"))
+        let mut child = Command::new(PROGRAM)
             .args(["exec", "--", "sh", "-c", SCRIPT])
             .stdout(Stdio::piped())
             .spawn()
@@ -146,25 +148,76 @@ fn nothing_is_left_after_ctrl_c_or_a_kill() {
 
 #[test]
 fn a_commands_exit_code_is_passed_on() {
-    let status = Command::new(env!("CARGO_BIN_EXE_albacore-cluster"))
+    let status = Command::new(PROGRAM)
         .args(["exec", "--", "sh", "-c", "exit 7"])
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(7));
 }
 
-#[test]
-fn a_missing_program_is_one_line_that_says_what_to_install() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_albacore-cluster"))
-        .arg("up")
-        .env("PATH", folder.path())
-        .output()
-        .unwrap();
+/// The one line that the program fails with.
+fn complaint(command: &mut Command) -> String {
+    let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(words.lines().count(), 1, "{words}");
+    words
+}
+
+#[test]
+fn what_is_missing_is_one_line_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = complaint(Command::new(PROGRAM).arg("up").env("PATH", folder.path()));
     assert_eq!(
         words,
         "error: `unshare` is not on the PATH: install the package util-linux\n"
+    );
+
+    let path = std::env::var_os("PATH").unwrap();
+    for program in ["unshare", "setpriv", "nsenter", "ip", "true"] {
+        let found = std::env::split_paths(&path)
+            .map(|folder| folder.join(program))
+            .find(|path| path.is_file())
+            .unwrap();
+        std::os::unix::fs::symlink(found, folder.path().join(program)).unwrap();
+    }
+    let words = complaint(
+        Command::new(PROGRAM)
+            .arg("up")
+            .env("PATH", folder.path())
+            .env("ALBACORE_CACHE", folder.path()),
+    );
+    assert!(words.contains("install Go 1.26 or later"), "{words}");
+
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {PROGRAM} up");
+    let words = complaint(Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]));
+    assert!(
+        words.contains("no right to make a namespace") && words.contains("allow user namespaces"),
+        "{words}"
+    );
+}
+
+#[test]
+fn it_needs_no_root() {
+    // A user id other than 0 in a namespace that gives no rights: what a login of one's own is.
+    let output = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-user=1000",
+            "--map-group=1000",
+            PROGRAM,
+            "exec",
+            "--",
+            "kubectl",
+            "get",
+            "--raw=/readyz",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "ok",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
     );
 }
