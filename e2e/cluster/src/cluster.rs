@@ -1,7 +1,8 @@
 //! The cluster as its user sees it: start, `kubectl`, `helm`, wait, stop.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,6 +22,9 @@ use crate::node::{NodeSpec, Player};
 use crate::{kubelet, kwok, node_port};
 
 const POLL: Duration = Duration::from_millis(100);
+
+/// Name of the script, in the state folder, that all commands go through.
+const DOOR: &str = "enter";
 
 /// How long the nodes may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,6 +92,7 @@ impl Cluster {
             state,
             parts,
         };
+        cluster.make_door()?;
         cluster.add_fake_nodes(&options.fake_nodes).await?;
         let count = options.nodes.len() + options.fake_nodes.len();
         let nodes: Api<Node> = Api::all(cluster.client());
@@ -135,13 +140,14 @@ impl Cluster {
         &self.control_plane.audit
     }
 
-    /// The command that enters the cluster's namespaces from another shell of this machine, with kubectl and helm at hand.
+    /// The command that enters the cluster's namespaces from another shell of this machine: a shell, or the command added to it,
+    /// with kubectl and helm at hand.
     pub fn entrance(&self) -> String {
         let pid = namespace::entrance().map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+        let door = self.state.join(DOOR);
         format!(
-            "nsenter --target {pid} --user --net --mount --pid --preserve-credentials env KUBECONFIG={} PATH={}:$PATH bash",
-            self.kubeconfig().display(),
-            self.tools.display()
+            "nsenter --target {pid} --user --net --mount --pid --preserve-credentials {}",
+            door.display()
         )
     }
 
@@ -171,27 +177,30 @@ impl Cluster {
 
     /// A command that finds the cluster and its tools, and writes its own files (helm's and kubectl's caches) to the state folder.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(std::iter::once(self.tools.clone()).chain(std::env::split_paths(&path)));
-        command.env("PATH", path.unwrap_or_default());
-        command
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("KUBECACHEDIR", self.state.join("kubectl"));
-        for kind in ["CACHE", "CONFIG", "DATA"] {
-            command.env(
-                format!("HELM_{kind}_HOME"),
-                self.state.join("helm").join(kind.to_lowercase()),
-            );
-        }
-        command.kill_on_drop(true);
+        let mut command = Command::new(self.state.join(DOOR));
+        command.arg(program).kill_on_drop(true);
         command
     }
 
+    /// A script that runs a command, or a shell, as a user of this cluster.
+    fn make_door(&self) -> Result<()> {
+        let state = self.state.display();
+        let script = format!(
+            "#!/bin/sh\n\
+             export KUBECONFIG={} KUBECACHEDIR={state}/kubectl PATH={}:$PATH\n\
+             export HELM_CACHE_HOME={state}/helm HELM_CONFIG_HOME={state}/helm HELM_DATA_HOME={state}/helm\n\
+             exec \"${{@:-sh}}\"\n",
+            self.kubeconfig().display(),
+            self.tools.display(),
+        );
+        let door = self.state.join(DOOR);
+        fs::write(&door, script)?;
+        Ok(fs::set_permissions(&door, Permissions::from_mode(0o755))?)
+    }
+
     async fn run(&self, tool: &str, args: &[&str], input: &str) -> Result<String> {
-        let program = self.tools.join(tool);
         let mut child = self
-            .command(&program.to_string_lossy())
+            .command(tool)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

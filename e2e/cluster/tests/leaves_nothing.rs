@@ -128,7 +128,7 @@ fn traces() -> BTreeSet<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()));
     let ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ["albacore", "kube", "etcd", "helm", "apiserver"]
+        ["albacore-cluster", "kube", "etcd", "helm", "apiserver"]
             .iter()
             .any(|word| name.contains(word))
     };

@@ -13,6 +13,7 @@
 
 mod container;
 mod environment;
+mod launch;
 mod pod;
 mod probe;
 mod status;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, anyhow};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Host;
 use super::container::{Phase, Restart, Runner, State};
-use super::environment::{self, Addresses};
+use super::environment::Addresses;
+use super::launch;
 use super::probe::Target;
 use super::status::Status;
-use super::volumes::{self, Volumes};
-use crate::image;
-use crate::sandbox::{Container, Sandbox};
+use super::volumes::Volumes;
+use crate::sandbox::Sandbox;
 
 /// How long until something that was missing is looked for again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ struct Worker {
 
 /// Runs `pod` from its arrival on the node until its object is gone.
 pub(super) async fn run(host: Arc<Host>, pod: Arc<Pod>, updates: Updates) {
-    let address = match unsupported(&pod) {
+    let address = match launch::unsupported(&pod) {
         Some(what) => Err(anyhow!("{what} is not supported by albacore-cluster")),
         None => host.addresses.take().context("the node has no address left"),
     };
@@ -100,53 +100,9 @@ pub(super) async fn run(host: Arc<Host>, pod: Arc<Pod>, updates: Updates) {
     }
 }
 
-/// What of the pod cannot be done with processes, or was not needed so far.
-fn unsupported(pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    if spec.host_network == Some(true) {
-        return Some("hostNetwork".into());
-    }
-    if let Some(volume) = spec
-        .volumes
-        .iter()
-        .flatten()
-        .find(|volume| volumes::unsupported(volume))
-    {
-        return Some(format!("the kind of volume {}", volume.name));
-    }
-    if spec
-        .init_containers
-        .iter()
-        .flatten()
-        .any(|container| container.restart_policy.is_some())
-    {
-        return Some("a sidecar (init container with a restartPolicy)".into());
-    }
-    let probes = spec
-        .containers
-        .iter()
-        .flat_map(|spec| [&spec.startup_probe, &spec.liveness_probe, &spec.readiness_probe]);
-    for probe in probes.flatten() {
-        let https = probe
-            .http_get
-            .as_ref()
-            .is_some_and(|get| get.scheme.as_deref() == Some("HTTPS"));
-        if probe.grpc.is_some() || https {
-            return Some("a gRPC or HTTPS probe".into());
-        }
-    }
-    None
-}
-
 impl Worker {
     /// Brings the pod up and keeps it, until it is to end.
-    async fn live(
-        &mut self,
-        volumes: &mut Volumes,
-        sandbox: &Arc<Sandbox>,
-        folder: &std::path::Path,
-        addresses: Addresses,
-    ) {
+    async fn live(&mut self, volumes: &mut Volumes, sandbox: &Arc<Sandbox>, folder: &Path, addresses: Addresses) {
         self.report().await;
         while let Err(error) = volumes.write().await {
             self.status.waiting = format!("{error:#}");
@@ -218,11 +174,11 @@ impl Worker {
         restart: Restart,
         volumes: &Volumes,
         sandbox: &Arc<Sandbox>,
-        folder: &std::path::Path,
+        folder: &Path,
         addresses: Addresses,
     ) -> Option<Member> {
         loop {
-            match self.prepare(&spec, volumes, folder, addresses).await {
+            match launch::container(&self.host, &self.pod, &spec, volumes, folder, addresses).await {
                 Ok((launch, log)) => {
                     self.status.waiting.clear();
                     let (state, seen) = watch::channel(State::default());
@@ -270,55 +226,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    async fn prepare(
-        &self,
-        spec: &Spec,
-        volumes: &Volumes,
-        folder: &std::path::Path,
-        addresses: Addresses,
-    ) -> Result<(Container, PathBuf)> {
-        let name = spec.image.as_deref().unwrap_or_default();
-        let image = image::find(&self.host.images, name)
-            .with_context(|| format!("no executable is known for the image {name}"))?;
-        let env = environment::variables(&self.host.client, &self.pod, spec, &image.env, addresses).await?;
-        let expand = |texts: &Option<Vec<String>>| -> Vec<String> {
-            texts
-                .iter()
-                .flatten()
-                .map(|text| environment::expand(text, &env))
-                .collect()
-        };
-        let command = expand(&spec.command);
-        // As in an image: a command of the container's own does without the image's arguments.
-        let args = if spec.args.is_none() && command.is_empty() {
-            image.args.clone()
-        } else {
-            expand(&spec.args)
-        };
-        let logs = super::logs(
-            &self.host.state,
-            &self.pod.namespace().unwrap_or_default(),
-            &self.pod.name_any(),
-        );
-        fs::create_dir_all(&logs)?;
-        let container = Container {
-            hostname: self.pod.name_any(),
-            root: folder.join("root").join(&spec.name),
-            read_only_root: spec
-                .security_context
-                .as_ref()
-                .and_then(|context| context.read_only_root_filesystem)
-                == Some(true),
-            mounts: volumes.mounts(spec)?,
-            executable: image.executable.clone(),
-            command,
-            args,
-            folder: spec.working_dir.as_deref().unwrap_or("/").into(),
-            env,
-        };
-        Ok((container, logs.join(format!("{}.log", spec.name))))
     }
 
     /// Waits for news of the pod or its containers, at most for `time`, reports them, and says whether the pod is to end.
