@@ -195,6 +195,7 @@ impl Runner {
         self.target.process = child.id().context("the container ended at once")?;
         self.state
             .send_modify(|state| state.now = Phase::Running { since: from.clone() });
+        let _group = Group(self.target.process);
         let mut message = String::new();
         let outcome = {
             let probes = self.probes();
@@ -212,10 +213,6 @@ impl Runner {
             Some(status) => status,
             None => self.end(&mut child).await?,
         };
-        // Whatever the process left running would keep its ports.
-        if let Some(group) = Pid::from_raw(self.target.process as i32) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
         let code = code(status);
         let reason = if code == 0 { "Completed" } else { "Error" };
         Ok(Ended {
@@ -316,6 +313,17 @@ impl Runner {
             let _ = probe::exec(action, &self.target).await;
         } else if let Some(get) = &hook.http_get {
             let _ = probe::http_get(get, &self.target).await;
+        }
+    }
+}
+
+/// The processes of a container. When it goes, also because the node does, none is left to hold its ports.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = Pid::from_raw(self.0 as i32) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

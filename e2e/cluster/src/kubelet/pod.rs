@@ -13,8 +13,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
 use super::container::{Phase, Restart, Runner, State};
@@ -37,7 +37,7 @@ pub(super) type Updates = watch::Receiver<Option<Arc<Pod>>>;
 struct Member {
     spec: Spec,
     state: watch::Receiver<State>,
-    task: Option<JoinHandle<()>>,
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 struct Worker {
@@ -215,7 +215,7 @@ impl Worker {
                     return Some(Member {
                         spec,
                         state: seen,
-                        task: Some(task),
+                        task: Some(AbortOnDropHandle::new(task)),
                     });
                 }
                 Err(error) => {

@@ -1,15 +1,16 @@
 //! How pods begin, wait, come back and are refused.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
-use albacore_cluster::Cluster;
+use albacore_cluster::{Cluster, Options};
 use anyhow::{Result, ensure};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::place::{CLIENT, Place, address, get, is, phase, probe, ready, restarts_of};
+use crate::place::{CLIENT, PATIENCE, Place, address, get, is, phase, probe, ready, restarts_of};
 
 pub async fn restarts(cluster: &Cluster) -> Result<()> {
     let place = Place::new(cluster, "restarts").await?;
@@ -192,4 +193,54 @@ pub async fn helm(cluster: &Cluster) -> Result<()> {
         "a failing helm is an error with its words"
     );
     Ok(())
+}
+
+pub async fn stopped(cluster: Cluster) -> Result<()> {
+    cluster
+        .kubectl(&[
+            "create",
+            "deployment",
+            "web",
+            "--image=shell",
+            "--replicas=3",
+            "--",
+            "sh",
+            "-c",
+            "sleep 1000 & sleep 1000",
+        ])
+        .await?;
+    cluster
+        .kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])
+        .await?;
+    ensure!(processes()?.len() > 10, "they would be seen");
+    cluster.stop().await;
+    let gone = tokio::time::timeout(PATIENCE, async {
+        // This program and the namespace's first process stay.
+        while processes()?.len() > 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    });
+    gone.await
+        .unwrap_or_else(|_| anyhow::bail!("still there: {:?}", processes()))?;
+    let another = Cluster::start(Options {
+        nodes: Vec::new(),
+        ..Options::default()
+    })
+    .await?;
+    let nodes = another.kubectl(&["get", "nodes,deployments", "--output=name"]).await?;
+    ensure!(nodes.is_empty(), "left of the first cluster: {nodes}");
+    another.stop().await;
+    Ok(())
+}
+
+/// What each process in here runs.
+fn processes() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir("/proc")?.collect::<Result<Vec<_>, _>>()?;
+    let pids = entries
+        .into_iter()
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+    Ok(pids
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok())
+        .collect())
 }

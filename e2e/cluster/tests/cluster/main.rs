@@ -48,8 +48,12 @@ async fn run() -> Result<ExitCode> {
     options.fake_nodes[0].taints = vec![serde_json::from_value(
         json!({"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}),
     )?];
-    let cluster = &Cluster::start(options).await?;
-    let word = std::env::args().nth(1).unwrap_or_default();
+    let whole = Cluster::start(options).await?;
+    let cluster = &whole;
+    let word = std::env::args()
+        .skip(1)
+        .find(|word| !word.starts_with('-'))
+        .unwrap_or_default();
     let facts: Vec<(&str, Fact)> = vec![
         (
             "pods_are_seen_and_see_others_with_their_true_addresses",
@@ -106,26 +110,36 @@ async fn run() -> Result<ExitCode> {
         ),
         ("helm_installs_a_chart", Box::pin(lives::helm(cluster))),
     ];
+    let all = facts.len() + 1;
     let mut running: FuturesUnordered<_> = facts
         .into_iter()
         .filter(|(name, _)| name.contains(&word))
         .map(|(name, fact)| async move { (name, fact.await) })
         .collect();
     let (mut passed, mut failed) = (0, 0);
-    while let Some((name, outcome)) = running.next().await {
-        match outcome {
-            Ok(()) => {
-                passed += 1;
-                println!("test {name} ... ok");
-            }
-            Err(error) => {
-                failed += 1;
-                println!("test {name} ... FAILED\n{error:#}");
-            }
+    let mut note = |name: &str, outcome: Result<()>| match outcome {
+        Ok(()) => {
+            passed += 1;
+            println!("test {name} ... ok");
         }
+        Err(error) => {
+            failed += 1;
+            println!("test {name} ... FAILED\n{error:#}");
+        }
+    };
+    while let Some((name, outcome)) = running.next().await {
+        note(name, outcome);
+    }
+    drop(running);
+    let name = "after_a_stop_no_process_is_left_and_another_cluster_can_start";
+    if name.contains(&word) {
+        note(name, lives::stopped(whole).await);
     }
     let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
+    println!(
+        "\ntest result: {result}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out",
+        all - passed - failed
+    );
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {
