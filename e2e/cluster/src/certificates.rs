@@ -37,17 +37,17 @@ impl Authority {
         })
     }
 
-    /// The API server's certificate for `names` (DNS names and addresses): `apiserver.crt` and `apiserver.key`.
-    pub fn server(&self, names: &[&str]) -> Result<()> {
+    /// A server's certificate for `names` (DNS names and addresses): `<name>.crt` and `<name>.key`.
+    pub fn server(&self, name: &str, names: &[&str]) -> Result<()> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
-        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         fs::write(
-            self.folder.join("apiserver.crt"),
+            self.folder.join(format!("{name}.crt")),
             params.signed_by(&key, &self.issuer)?.pem(),
         )?;
-        fs::write(self.folder.join("apiserver.key"), key.serialize_pem())?;
+        fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem())?;
         Ok(())
     }
 

@@ -45,13 +45,15 @@ impl ControlPlane {
         let pki = state.join("pki");
         let logs = state.join("log");
         let authority = Authority::new(&pki)?;
-        authority.server(&[
+        let names = [
             "localhost",
             "127.0.0.1",
             &API_SERVER.ip().to_string(),
             "kubernetes.default.svc",
-            "172.20.0.1",
-        ])?;
+        ];
+        authority.server("apiserver", &names)?;
+        // The API server asks kubelets without checking their names.
+        authority.server("kubelet", &["kubelet"])?;
         authority.service_account_key()?;
         let kubeconfig = authority.kubeconfig("admin", "kubernetes-admin", Some("system:masters"), API_SERVER)?;
 
@@ -91,6 +93,7 @@ impl ControlPlane {
                 "--allow-privileged=true".into(),
                 "--enable-aggregator-routing=true".into(),
                 "--endpoint-reconciler-type=none".into(),
+                "--kubelet-preferred-address-types=InternalIP".into(),
                 "--service-account-issuer=https://kubernetes.default.svc".into(),
                 file("service-account-signing-key-file", &pki.join("service-account.key")),
                 file("service-account-key-file", &pki.join("service-account.pub")),

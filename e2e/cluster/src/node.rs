@@ -101,6 +101,7 @@ impl NodeSpec {
         });
         if player == Player::Kubelet {
             let now = crate::kubelet::now();
+            node["status"]["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": crate::kubelet::PORT}});
             node["status"]["conditions"] = json!([{
                 "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "runs pods as processes",
                 "lastHeartbeatTime": now, "lastTransitionTime": now}]);

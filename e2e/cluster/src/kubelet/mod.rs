@@ -16,6 +16,7 @@ mod environment;
 mod launch;
 mod pod;
 mod probe;
+mod server;
 mod status;
 mod volumes;
 
@@ -39,6 +40,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+pub(crate) use server::PORT;
 
 use crate::image::Image;
 use crate::node::{NodeSpec, Player};
@@ -70,7 +73,11 @@ pub(crate) async fn run(client: Client, node: NodeSpec, images: BTreeMap<String,
         state,
         addresses,
     });
-    tokio::try_join!(heartbeat(&host), pods(&host))?;
+    tokio::try_join!(
+        heartbeat(&host),
+        pods(&host),
+        server::serve(host.node.address, &host.state)
+    )?;
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! What a container finds around itself.
 
+use std::process::Stdio;
+
 use albacore_cluster::{API_SERVER, Cluster, RESOLVER};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::place::{PATIENCE, Place, address, phase, ready};
 
@@ -144,5 +147,31 @@ pub async fn refreshed(cluster: &Cluster) -> Result<()> {
             .await?;
     }
     place.until("look", "ready by its command", ready).await?;
+    Ok(())
+}
+
+pub async fn logs(cluster: &Cluster) -> Result<()> {
+    let place = Place::new(cluster, "logs").await?;
+    let script = "echo one; echo two; sleep 2; echo three; exec sleep 60";
+    place
+        .pod("talks", json!({"image": "shell", "args": ["-c", script]}), json!({}))
+        .await?;
+    place.until("talks", "ready", ready).await?;
+    let mut follower = cluster.command("kubectl");
+    let mut follower = follower
+        .args(["logs", "--follow", "talks", "--namespace=logs"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(follower.stdout.take().context("a pipe")?).lines();
+    for expected in ["one", "two", "three"] {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line())
+            .await
+            .context("no more lines")??;
+        ensure!(line.as_deref() == Some(expected), "{line:?}");
+    }
+    let tail = cluster
+        .kubectl(&["logs", "talks", "--tail=2", "--namespace=logs"])
+        .await?;
+    ensure!(tail == "two\nthree\n", "{tail}");
     Ok(())
 }

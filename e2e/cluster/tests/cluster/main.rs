@@ -108,6 +108,7 @@ async fn run() -> Result<ExitCode> {
             "a_pod_reaches_the_metadata_address_with_its_own",
             Box::pin(traffic::metadata(cluster)),
         ),
+        ("kubectl_shows_and_follows_logs", Box::pin(inside::logs(cluster))),
         ("helm_installs_a_chart", Box::pin(lives::helm(cluster))),
     ];
     let all = facts.len() + 1;
