@@ -18,17 +18,18 @@ SERVICES = {
     "ec2": (
         "ec2/2016-11-15",
         """
-        AllocateAddress AssociateAddress AssociateRouteTable AssociateSubnetCidrBlock AssociateVpcCidrBlock
+        AllocateAddress AssignPrivateIpAddresses AssociateRouteTable AssociateSubnetCidrBlock AssociateVpcCidrBlock
         AttachInternetGateway AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress
-        CreateInternetGateway CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup CreateSubnet
-        CreateTags CreateVpc DeleteInternetGateway DeleteNetworkInterface DeleteRoute DeleteRouteTable
-        DeleteSecurityGroup DeleteSubnet DeleteTags DeleteVpc DescribeAccountAttributes DescribeAddresses
-        DescribeAvailabilityZones DescribeInstances DescribeInternetGateways DescribeNetworkInterfaces DescribeRegions
+        CreateInternetGateway CreateManagedPrefixList CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup CreateSubnet
+        CreateTags CreateVpc DeleteInternetGateway DeleteManagedPrefixList DeleteNetworkInterface DeleteRoute DeleteRouteTable
+        DeleteSecurityGroup DeleteSubnet DeleteTags DeleteVpc DescribeAddresses
+        DescribeAvailabilityZones DescribeImages DescribeInstances DescribeInternetGateways
+        DescribeManagedPrefixLists DescribeNetworkInterfaces
         DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeSubnets DescribeTags
-        DescribeVpcAttribute DescribeVpcs DetachInternetGateway DisassociateRouteTable ModifyInstanceAttribute
+        DescribeVpcAttribute DescribeVpcs DetachInternetGateway DisassociateRouteTable GetManagedPrefixListEntries
         ModifyNetworkInterfaceAttribute ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute
         ReleaseAddress ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances
-        StartInstances StopInstances TerminateInstances UpdateSecurityGroupRuleDescriptionsEgress
+        StartInstances StopInstances TerminateInstances UnassignPrivateIpAddresses UpdateSecurityGroupRuleDescriptionsEgress
         UpdateSecurityGroupRuleDescriptionsIngress
         """.split(),
     ),

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::call::Call;
+use crate::ec2::state::{InstanceState, NewInterface};
 use crate::fault::AwsError;
 use crate::ids::Ids;
 use crate::world::Region;
@@ -35,7 +36,7 @@ pub(super) fn subnet(region: &Region, id: &str) -> Option<Subnet> {
         id: id.to_owned(),
         vpc: found.vpc.clone(),
         zone: found.zone.clone(),
-        free_addresses: 100,
+        free_addresses: region.ec2.free_addresses(id),
     })
 }
 
@@ -52,60 +53,70 @@ pub(super) fn check_free_addresses(subnet: &Subnet) -> Result<(), AwsError> {
     Err(AwsError::new("InvalidSubnet", message))
 }
 
-pub(super) fn has_ipv6(_: &Region, _: &str) -> bool {
-    false
+pub(super) fn has_ipv6(region: &Region, subnet: &str) -> bool {
+    region.ec2.subnet(subnet).is_some_and(|subnet| subnet.ipv6.is_some())
 }
 
 /// The zone of the VPC's subnet that an address lies in.
 pub(super) fn zone_of(region: &Region, vpc: &str, address: Ipv4Addr) -> Option<String> {
-    let subnets = region.ec2.subnets.values().filter(|subnet| subnet.vpc == vpc);
-    subnets
-        .into_iter()
-        .find(|subnet| subnet.cidr.contains(&address))
-        .map(|subnet| subnet.zone.clone())
+    let (_, subnet) = region.ec2.subnet_of(vpc, address)?;
+    Some(subnet.zone.clone())
 }
 
 pub(super) fn has_internet_gateway(region: &Region, vpc: &str) -> bool {
-    region.ec2.vpcs.get(vpc).is_some_and(|vpc| vpc.internet_gateway)
+    region.ec2.has_internet_gateway(vpc)
 }
 
 pub(super) fn vpc_of_security_group<'a>(region: &'a Region, id: &str) -> Option<&'a str> {
-    region.ec2.security_groups.get(id).map(String::as_str)
+    region.ec2.security_group(id).map(|group| group.vpc.as_str())
 }
 
 pub(super) fn default_security_group(region: &Region, vpc: &str) -> Option<String> {
-    region
-        .ec2
-        .security_groups
-        .iter()
-        .find(|(_, of)| *of == vpc)
-        .map(|(id, _)| id.clone())
+    region.ec2.default_security_group(vpc).map(str::to_owned)
 }
 
 pub(super) fn instance(region: &Region, id: &str) -> Option<Instance> {
-    let (vpc, zone, running) = region.ec2.instances.get(id)?.clone();
-    Some(Instance { vpc, zone, running })
+    let found = region.ec2.instance(id)?;
+    Some(Instance {
+        vpc: found.vpc.clone(),
+        zone: found.zone.clone(),
+        running: found.state == InstanceState::Running,
+    })
 }
 
 /// Gives a load balancer a network interface in a subnet; `name` is `app/NAME/ID`.
 pub(super) fn attach(
-    _: &mut Region,
+    region: &mut Region,
     ids: &mut Ids,
-    _: &Call,
-    _: &Subnet,
-    _: &[String],
-    _: &str,
+    call: &Call,
+    subnet: &Subnet,
+    groups: &[String],
+    name: &str,
 ) -> Result<String, AwsError> {
-    Ok(ids.ec2("eni"))
+    let new = NewInterface {
+        subnet: subnet.id.clone(),
+        description: format!("ELB {name}"),
+        groups: groups.to_vec(),
+        requester: Some("amazon-elb".to_owned()),
+        ..NewInterface::default()
+    };
+    region.ec2.settle(call.now);
+    region.ec2.create_interface(ids, new, call.now)
 }
 
 /// Takes a load balancer's network interface away; it stays visible for a while.
-pub(super) fn detach(_: &mut Region, _: &Call, _: &str, _: Duration) {}
+pub(super) fn detach(region: &mut Region, call: &Call, interface: &str, linger: Duration) {
+    let gone_at = call.now.saturating_add(linger).unwrap_or(call.now);
+    region.ec2.release_interface(interface, gone_at);
+}
 
 /// Puts a network interface into other security groups.
-pub(super) fn protect(_: &mut Region, _: &str, _: &[String]) {}
+pub(super) fn protect(region: &mut Region, interface: &str, groups: &[String]) {
+    region.ec2.set_interface_groups(interface, groups);
+}
 
 /// Whether a certificate is issued; none if it does not exist.
 pub(super) fn certificate(region: &Region, arn: &str) -> Option<bool> {
-    region.acm.certificates.get(arn).copied()
+    let found = region.acm.certificates.get(arn)?;
+    Some(found.issued.is_some())
 }

@@ -6,6 +6,9 @@ use aws_sdk_elasticloadbalancingv2::types::{
     RuleCondition, TargetDescription, TargetTypeEnum,
 };
 
+use albacore_aws::acm;
+use albacore_aws::ec2::state::{Instance, InstanceState, SecurityGroup, Subnet, Vpc};
+
 use super::*;
 
 pub const VPC: &str = "vpc-1";
@@ -20,56 +23,81 @@ pub const OTHER_CERTIFICATE: &str = "arn:aws:acm:eu-west-1:123456789012:certific
 
 /// Builds the place.
 pub fn build(double: &Double) {
-    use albacore_aws::ec2::{Subnet, Vpc};
     let mut world = double.world();
     let region = world
         .regions
         .entry(("123456789012".into(), "eu-west-1".into()))
         .or_default();
-    region.ec2.vpcs.insert(VPC.into(), Vpc { internet_gateway: true });
-    region.ec2.vpcs.insert(
-        "vpc-2".into(),
-        Vpc {
-            internet_gateway: false,
-        },
-    );
-    let mut subnet = |id: &str, vpc: &str, zone: &str, cidr: &str| {
-        region.ec2.subnets.insert(
-            id.into(),
-            Subnet {
-                vpc: vpc.into(),
-                zone: zone.into(),
-                cidr: cidr.parse().unwrap(),
-            },
-        );
-    };
-    subnet(A, VPC, "eu-west-1a", "10.0.1.0/24");
-    subnet(B, VPC, "eu-west-1b", "10.0.2.0/24");
-    subnet(C, VPC, "eu-west-1c", "10.0.3.0/24");
-    subnet("subnet-a2", VPC, "eu-west-1a", "10.0.4.0/24");
-    subnet("subnet-x", "vpc-2", "eu-west-1b", "10.1.1.0/24");
-    subnet("subnet-y", "vpc-2", "eu-west-1c", "10.1.2.0/24");
-    for (id, vpc) in [(SG, VPC), ("sg-2", VPC), ("sg-x", "vpc-2")] {
-        region.ec2.security_groups.insert(id.into(), vpc.into());
+    let state = &mut region.ec2;
+    for (id, cidr) in [(VPC, "10.0.0.0/16"), ("vpc-2", "10.1.0.0/16")] {
+        let vpc = Vpc {
+            cidrs: vec![("vpc-cidr-assoc-1".into(), cidr.parse().unwrap())],
+            ipv6: Vec::new(),
+            dns: (true, false),
+        };
+        state.vpcs.insert(id.into(), vpc);
     }
-    region
-        .ec2
-        .instances
-        .insert(INSTANCE.into(), (VPC.into(), "eu-west-1a".into(), true));
-    region
-        .ec2
-        .instances
-        .insert(STOPPED.into(), (VPC.into(), "eu-west-1a".into(), false));
+    state.internet_gateways.insert("igw-1".into(), Some(VPC.into()));
+    for (id, vpc, zone, cidr) in [
+        (A, VPC, "eu-west-1a", "10.0.1.0/24"),
+        (B, VPC, "eu-west-1b", "10.0.2.0/24"),
+        (C, VPC, "eu-west-1c", "10.0.3.0/24"),
+        ("subnet-a2", VPC, "eu-west-1a", "10.0.4.0/24"),
+        ("subnet-x", "vpc-2", "eu-west-1b", "10.1.1.0/24"),
+        ("subnet-y", "vpc-2", "eu-west-1c", "10.1.2.0/24"),
+    ] {
+        let subnet = Subnet {
+            vpc: vpc.into(),
+            zone: zone.into(),
+            cidr: cidr.parse().unwrap(),
+            ipv6: None,
+            map_public_ip: false,
+            assign_ipv6: false,
+        };
+        state.subnets.insert(id.into(), subnet);
+    }
+    for (id, vpc, name) in [
+        (SG, VPC, "default"),
+        ("sg-2", VPC, "other"),
+        ("sg-x", "vpc-2", "default"),
+    ] {
+        let group = SecurityGroup {
+            name: name.into(),
+            description: name.into(),
+            vpc: vpc.into(),
+            rules: Vec::new(),
+        };
+        state.security_groups.insert(id.into(), group);
+    }
+    for (id, instance_state) in [(INSTANCE, InstanceState::Running), (STOPPED, InstanceState::Stopped)] {
+        let instance = Instance {
+            reservation: "r-1".into(),
+            index: 0,
+            image: "ami-1".into(),
+            instance_type: "m5.large".into(),
+            vpc: VPC.into(),
+            subnet: A.into(),
+            zone: "eu-west-1a".into(),
+            address: None,
+            launched: double.now(),
+            state: instance_state,
+        };
+        state.instances.insert(id.into(), instance);
+    }
+    let signed = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap();
+    let issued = acm::Certificate::imported(
+        &signed.cert.pem(),
+        &signed.signing_key.serialize_pem(),
+        "",
+        double.now(),
+    )
+    .unwrap();
+    let arn = |name: &str| format!("arn:aws:acm:eu-west-1:123456789012:certificate/{name}");
     for n in 1..40 {
-        region
-            .acm
-            .certificates
-            .insert(format!("arn:aws:acm:eu-west-1:123456789012:certificate/{n}"), true);
+        region.acm.certificates.insert(arn(&n.to_string()), issued.clone());
     }
-    region
-        .acm
-        .certificates
-        .insert("arn:aws:acm:eu-west-1:123456789012:certificate/pending".into(), false);
+    let pending = acm::Certificate { issued: None, ..issued };
+    region.acm.certificates.insert(arn("pending"), pending);
 }
 
 /// A double without waits, with the place built, and its client.
