@@ -64,6 +64,11 @@ async fn load_balancers() {
         "InvalidSubnet",
     );
     rows.row(
+        "no addresses left",
+        &create().subnets(A).subnets("subnet-tiny").send().await,
+        "InvalidSubnet",
+    );
+    rows.row(
         "unknown security group",
         &two().security_groups("sg-zz").send().await,
         "InvalidSecurityGroup",

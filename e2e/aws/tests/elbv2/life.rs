@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use albacore_aws::ec2::state::Interface;
 use aws_sdk_elasticloadbalancingv2::types::{
     ListenerAttribute, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, Matcher, ProtocolEnum,
     Tag, TargetGroupAttribute, TargetTypeEnum,
@@ -526,4 +527,67 @@ async fn listeners_have_attributes_of_their_protocol() {
         (get(tls), get("routing.http.response.server.enabled")),
         (Some("X-Tls"), Some("true"))
     );
+}
+
+/// Description, groups and addresses of the interfaces that stand in the region.
+fn interfaces(double: &Double) -> Vec<(String, Vec<String>, String)> {
+    let now = double.now();
+    let mut world = double.world();
+    let ec2 = &mut world.regions.values_mut().next().unwrap().ec2;
+    ec2.settle(now);
+    let line = |one: &Interface| {
+        (
+            one.description.clone(),
+            one.groups.clone(),
+            one.addresses[0].to_string(),
+        )
+    };
+    ec2.interfaces.values().map(line).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_has_an_interface_in_each_subnet_and_leaves_it_for_a_while() {
+    let (double, client) = with(Options {
+        interface_linger: Duration::from_secs(60),
+        ..Options::instant()
+    });
+    build(&double);
+    let balancer = load_balancer(&client, "web").await;
+    let name = balancer.split_once("loadbalancer/").unwrap().1;
+    let mut found = interfaces(&double);
+    found.sort_by(|one, other| one.2.cmp(&other.2));
+    let expected = |address: &str| (format!("ELB {name}"), vec![SG.to_owned()], address.to_owned());
+    assert_eq!(found, [expected("10.0.1.4"), expected("10.0.2.4")]);
+    client
+        .set_security_groups()
+        .load_balancer_arn(&balancer)
+        .security_groups("sg-2")
+        .send()
+        .await
+        .unwrap();
+    assert!(interfaces(&double).iter().all(|(_, groups, _)| groups == &["sg-2"]));
+    client
+        .set_subnets()
+        .load_balancer_arn(&balancer)
+        .subnets(A)
+        .subnets(C)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        interfaces(&double).len(),
+        3,
+        "the one in the subnet that was left is still there"
+    );
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(interfaces(&double).len(), 2);
+    client
+        .delete_load_balancer()
+        .load_balancer_arn(&balancer)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(interfaces(&double).len(), 2);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(interfaces(&double).len(), 0);
 }

@@ -43,6 +43,7 @@ pub fn build(double: &Double) {
         (B, VPC, "eu-west-1b", "10.0.2.0/24"),
         (C, VPC, "eu-west-1c", "10.0.3.0/24"),
         ("subnet-a2", VPC, "eu-west-1a", "10.0.4.0/24"),
+        ("subnet-tiny", VPC, "eu-west-1c", "10.0.5.0/29"),
         ("subnet-x", "vpc-2", "eu-west-1b", "10.1.1.0/24"),
         ("subnet-y", "vpc-2", "eu-west-1c", "10.1.2.0/24"),
     ] {
