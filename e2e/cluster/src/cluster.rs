@@ -224,7 +224,7 @@ impl Cluster {
     /// Asks until the answer is `Some`.
     ///
     /// # Errors
-    /// When `patience` is over, with the last error if there was one, or at once when a part of the control plane ended.
+    /// When `patience` is over, with the last error if there was one.
     pub async fn wait_for<T>(
         &self,
         what: &str,

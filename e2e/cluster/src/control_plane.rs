@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -42,6 +42,9 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Starts everything below `state`; returns when the API server is ready and ServiceAccounts are being made.
     pub async fn start(tools: &Path, state: &Path) -> Result<Self> {
+        if TcpStream::connect(API_SERVER).await.is_ok() {
+            bail!("a cluster runs in these namespaces already; stop it first");
+        }
         let pki = state.join("pki");
         let logs = state.join("log");
         let authority = Authority::new(&pki)?;

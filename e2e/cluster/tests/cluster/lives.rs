@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::place::{CLIENT, PATIENCE, Place, address, get, is, phase, probe, ready, restarts_of};
 
@@ -223,6 +224,18 @@ pub async fn stopped(cluster: Cluster) -> Result<()> {
     });
     gone.await
         .unwrap_or_else(|_| anyhow::bail!("still there: {:?}", processes()))?;
+    // The port that etcd's peers would use.
+    let taken = TcpListener::bind("127.0.0.1:2380").await?;
+    let error = Cluster::start(Options::default())
+        .await
+        .err()
+        .map(|error| format!("{error:#}"))
+        .unwrap_or_default();
+    ensure!(
+        error.contains("etcd ended") && error.contains("address already in use"),
+        "not the log's end: {error}"
+    );
+    drop(taken);
     let another = Cluster::start(Options {
         nodes: Vec::new(),
         ..Options::default()
@@ -230,6 +243,14 @@ pub async fn stopped(cluster: Cluster) -> Result<()> {
     .await?;
     let nodes = another.kubectl(&["get", "nodes,deployments", "--output=name"]).await?;
     ensure!(nodes.is_empty(), "left of the first cluster: {nodes}");
+    let second = Cluster::start(Options::default())
+        .await
+        .err()
+        .map(|error| error.to_string());
+    ensure!(
+        second.is_some_and(|error| error.contains("runs in these namespaces already")),
+        "two clusters in one place"
+    );
     another.stop().await;
     Ok(())
 }
