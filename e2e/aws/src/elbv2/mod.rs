@@ -16,6 +16,7 @@ mod lookup;
 mod name;
 mod network;
 mod paging;
+mod placement;
 pub mod quota;
 mod rule;
 pub mod ssl_policy;
