@@ -184,7 +184,7 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
     first.as_str().ok().map(str::to_owned)
 }
 
-/// The common name, then the alternative ones.
+/// The common name, then the alternative ones, as far as they name domains.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let mut names: Vec<String> = common_name(certificate.subject()).into_iter().collect();
     let alternative = certificate.subject_alternative_name().ok().flatten();
@@ -198,7 +198,18 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
             names.push((*name).to_owned());
         }
     }
+    names.retain(|name| is_domain(name));
     names
+}
+
+/// Whether a name is of the form that ACM's `DomainName` has: labels with dots between them, the first may be a star.
+fn is_domain(name: &str) -> bool {
+    let labels = name.strip_prefix("*.").unwrap_or(name).split('.');
+    let label = |label: &str| {
+        let inside = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        inside && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.contains('.') && labels.into_iter().all(label)
 }
 
 /// Source: "Supported key algorithms", ACM user guide.
@@ -278,4 +289,52 @@ fn extended_key_usages(certificate: &X509Certificate<'_>) -> Vec<(&'static str, 
         usages.extend(usage.other.iter().map(|oid| ("CUSTOM", oid.to_id_string())));
     }
     usages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_common_name_that_is_no_domain_is_no_name_of_the_certificate() {
+        let made = rcgen::generate_simple_self_signed(["a.example.com".to_owned(), "*.b.org".to_owned()]).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (body, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let kept = Certificate::imported(&body, &key, "", now).unwrap();
+        assert_eq!(kept.domain_name, "a.example.com");
+        assert_eq!(kept.alternative_names, ["a.example.com", "*.b.org"]);
+        let issued = kept.issued.unwrap();
+        assert_eq!(
+            (issued.key_algorithm, issued.signature_algorithm),
+            ("EC_prime256v1", "SHA256WITHECDSA")
+        );
+        assert!(is_domain("x-1.example.com") && !is_domain("*.") && !is_domain("a b.com") && !is_domain("localhost"));
+    }
+
+    #[test]
+    fn a_chain_leads_from_issuer_to_issuer() {
+        let authority = |name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            (params, rcgen::KeyPair::generate().unwrap())
+        };
+        let ((root, root_key), (middle, middle_key)) = (authority("root"), authority("middle"));
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = rcgen::Issuer::new(root, root_key);
+        let middle_pem = middle.signed_by(&middle_key, &root).unwrap().pem();
+        let middle = rcgen::Issuer::new(middle, middle_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+        let body = params.signed_by(&key, &middle).unwrap().pem();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let import = |chain: String| Certificate::imported(&body, &key.serialize_pem(), &chain, now);
+        assert!(import(middle_pem.clone()).is_ok());
+        assert!(import(middle_pem.clone() + &root_pem).is_ok());
+        let error = import(root_pem + &middle_pem).unwrap_err();
+        assert_eq!(
+            error.message,
+            "Could not validate the certificate with the certificate chain."
+        );
+    }
 }

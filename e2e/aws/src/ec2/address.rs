@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::describe::{Listed, Query};
 use super::lookup::Kind;
-use super::state::State;
+use super::state::{Address, State};
 use super::tag::{self, Specification};
 use crate::call::Call;
 use crate::fault::AwsError;
@@ -25,12 +25,12 @@ pub(super) fn allocate(state: &mut State, ids: &mut Ids, input: Allocate) -> Res
     let tags = tag::specified(&input.tag_specifications, Kind::Address, &[])?;
     let first = u32::from(Ipv4Addr::new(198, 51, 100, 1));
     let mut free = (first..).map(Ipv4Addr::from);
-    let address = free.find(|address| !state.addresses.values().any(|taken| taken == address));
-    let address = address.ok_or_else(|| AwsError::new("AddressLimitExceeded", "No address is left"))?;
+    let public_ip = free.find(|address| !state.addresses.values().any(|taken| taken.public_ip == *address));
+    let public_ip = public_ip.ok_or_else(|| AwsError::new("AddressLimitExceeded", "No address is left"))?;
     let id = ids.ec2("eipalloc");
-    state.addresses.insert(id.clone(), address);
+    state.addresses.insert(id.clone(), Address { public_ip });
     tag::attach(state, &id, tags);
-    Ok(json!({"AllocationId": id, "PublicIp": address, "Domain": "vpc", "PublicIpv4Pool": "amazon"}))
+    Ok(json!({"AllocationId": id, "PublicIp": public_ip, "Domain": "vpc", "PublicIpv4Pool": "amazon"}))
 }
 
 #[derive(Deserialize)]
@@ -56,14 +56,14 @@ pub(super) fn describe(state: &State, call: &Call, query: &Query) -> Result<Valu
     query.answer(&state.addresses, state, call)
 }
 
-impl Listed for Ipv4Addr {
+impl Listed for Address {
     const KIND: Kind = Kind::Address;
     const LIST: &'static str = "Addresses";
 
     fn values(&self, id: &str, filter: &str, _: &State, _: &Call) -> Option<Vec<String>> {
         Some(match filter {
             "allocation-id" => vec![id.to_owned()],
-            "public-ip" => vec![self.to_string()],
+            "public-ip" => vec![self.public_ip.to_string()],
             "domain" => vec!["vpc".to_owned()],
             _ => return None,
         })
@@ -71,7 +71,7 @@ impl Listed for Ipv4Addr {
 
     fn described(&self, id: &str, _: &State, call: &Call) -> Value {
         json!({
-            "AllocationId": id, "PublicIp": self, "Domain": "vpc", "PublicIpv4Pool": "amazon",
+            "AllocationId": id, "PublicIp": self.public_ip, "Domain": "vpc", "PublicIpv4Pool": "amazon",
             "NetworkBorderGroup": call.region,
         })
     }

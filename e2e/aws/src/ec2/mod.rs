@@ -1,6 +1,7 @@
 //! Amazon EC2, version 2016-11-15: the network that load balancers stand in, and the instances behind them.
 
 mod address;
+mod address_space;
 mod describe;
 mod image;
 mod instance;

@@ -126,7 +126,7 @@ pub(super) fn create_route(state: &mut State, input: NewRoute) -> Result<Value, 
                     let message = format!("The gateway ID '{gateway}' does not exist");
                     return Err(AwsError::new("InvalidGatewayID.NotFound", message));
                 }
-                Some(vpc) if vpc.as_ref() != Some(&table.vpc) => {
+                Some(found) if found.vpc.as_ref() != Some(&table.vpc) => {
                     return Err(invalid(format!(
                         "route table {id} and network gateway {gateway} belong to different networks"
                     )));
@@ -322,9 +322,10 @@ impl RouteTable {
 fn is_blackhole(route: &Route, table: &RouteTable, state: &State) -> bool {
     let target = &route.target.1;
     match route.target.0 {
-        "GatewayId" if target != "local" => {
-            state.internet_gateways.get(target).cloned().flatten().as_ref() != Some(&table.vpc)
-        }
+        "GatewayId" if target != "local" => state
+            .internet_gateways
+            .get(target)
+            .is_none_or(|gateway| gateway.vpc.as_ref() != Some(&table.vpc)),
         "InstanceId" => state.instance(target).is_none(),
         "NetworkInterfaceId" => !state.interfaces.contains_key(target),
         _ => false,

@@ -6,7 +6,7 @@
 //!  └► internet gateway
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -25,8 +25,8 @@ pub struct State {
     pub subnets: BTreeMap<String, Subnet>,
     /// Route tables.
     pub route_tables: BTreeMap<String, RouteTable>,
-    /// Internet gateways and the VPC each is attached to.
-    pub internet_gateways: BTreeMap<String, Option<String>>,
+    /// Internet gateways.
+    pub internet_gateways: BTreeMap<String, InternetGateway>,
     /// Security groups.
     pub security_groups: BTreeMap<String, SecurityGroup>,
     /// Instances, also terminated ones for as long as they are seen.
@@ -34,7 +34,7 @@ pub struct State {
     /// Network interfaces.
     pub interfaces: BTreeMap<String, Interface>,
     /// Elastic IP addresses by allocation id.
-    pub addresses: BTreeMap<String, Ipv4Addr>,
+    pub addresses: BTreeMap<String, Address>,
     /// Managed prefix lists.
     pub prefix_lists: BTreeMap<String, PrefixList>,
     /// Tags of all of these, and of security group rules.
@@ -89,6 +89,20 @@ pub struct Route {
     pub destination: (&'static str, String),
     /// The member that holds the target, such as `GatewayId`, and the target.
     pub target: (&'static str, String),
+}
+
+/// An internet gateway.
+#[derive(Clone, Debug, Default)]
+pub struct InternetGateway {
+    /// The VPC it is attached to.
+    pub vpc: Option<String>,
+}
+
+/// An Elastic IP address.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The address itself.
+    pub public_ip: Ipv4Addr,
 }
 
 /// A security group.
@@ -259,11 +273,6 @@ pub struct NewInterface {
     pub requester: Option<String>,
 }
 
-/// "The first four IP addresses and the last IP address in each subnet CIDR block are not available for your use."
-/// Source: "Subnet CIDR blocks", Amazon VPC user guide.
-const RESERVED_FIRST: u32 = 4;
-const RESERVED: usize = 5;
-
 /// Source: "Amazon VPC quotas": security groups per network interface.
 const GROUPS_PER_INTERFACE: usize = 5;
 
@@ -313,7 +322,7 @@ impl State {
     pub fn has_internet_gateway(&self, vpc: &str) -> bool {
         self.internet_gateways
             .values()
-            .any(|attached| attached.as_deref() == Some(vpc))
+            .any(|gateway| gateway.vpc.as_deref() == Some(vpc))
     }
 
     /// The subnet of a VPC that an address lies in.
@@ -329,92 +338,6 @@ impl State {
         self.interfaces
             .values()
             .filter(move |interface| interface.subnet == subnet)
-    }
-
-    /// `AvailableIpAddressCount` of a subnet.
-    pub fn free_addresses(&self, subnet: &str) -> usize {
-        let Some(found) = self.subnet(subnet) else { return 0 };
-        let size = 1_usize << (32 - u32::from(found.cidr.prefix_len()));
-        let used: usize = self
-            .interfaces_of(subnet)
-            .map(|interface| {
-                let delegated = interface.prefixes.iter().map(|net| 1_usize << (32 - net.prefix_len()));
-                interface.addresses.len() + delegated.sum::<usize>()
-            })
-            .sum();
-        size.saturating_sub(RESERVED + used)
-    }
-
-    /// Whether an address of a subnet is taken by an interface.
-    fn is_taken(&self, subnet: &str, address: Ipv4Addr) -> bool {
-        self.interfaces_of(subnet).any(|interface| {
-            interface.addresses.contains(&address) || interface.prefixes.iter().any(|net| net.contains(&address))
-        })
-    }
-
-    /// Refuses an address that an interface in a subnet cannot have.
-    pub(super) fn check_address(&self, id: &str, subnet: &Subnet, address: Ipv4Addr) -> Result<(), AwsError> {
-        let invalid = |message: &str| Err(AwsError::new("InvalidParameterValue", message));
-        if !subnet.cidr.contains(&address) {
-            return invalid("Address does not fall within the subnet's address range");
-        }
-        let offset = u32::from(address) - u32::from(subnet.cidr.network());
-        if offset < RESERVED_FIRST || address == subnet.cidr.broadcast() {
-            return invalid("Address is in subnet's reserved address range");
-        }
-        if self.is_taken(id, address) {
-            return Err(AwsError::new(
-                "InvalidIPAddress.InUse",
-                format!("Address {address} is in use."),
-            ));
-        }
-        Ok(())
-    }
-
-    /// The lowest `count` free addresses of a subnet that are not among `wanted`.
-    pub(super) fn pick_addresses(
-        &self,
-        id: &str,
-        count: usize,
-        wanted: &[Ipv4Addr],
-    ) -> Result<Vec<Ipv4Addr>, AwsError> {
-        let short = || {
-            let message = "The specified subnet does not have enough free addresses to satisfy the request.";
-            AwsError::new("InsufficientFreeAddressesInSubnet", message)
-        };
-        let subnet = self.subnet(id).ok_or_else(|| Kind::Subnet.missing(id))?;
-        let taken: BTreeSet<Ipv4Addr> = self
-            .interfaces_of(id)
-            .flat_map(|interface| {
-                let delegated = interface.prefixes.iter().flat_map(|net| net.hosts());
-                interface.addresses.iter().copied().chain(delegated)
-            })
-            .chain(wanted.iter().copied())
-            .collect();
-        let (first, last) = (u32::from(subnet.cidr.network()), u32::from(subnet.cidr.broadcast()));
-        let free: Vec<Ipv4Addr> = (first + RESERVED_FIRST..last)
-            .map(Ipv4Addr::from)
-            .filter(|address| !taken.contains(address))
-            .take(count)
-            .collect();
-        if free.len() < count { Err(short()) } else { Ok(free) }
-    }
-
-    /// The lowest `count` free IPv6 addresses of a subnet.
-    pub(super) fn pick_ipv6(&self, id: &str, count: usize) -> Result<Vec<Ipv6Addr>, AwsError> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let subnet = self.subnet(id).ok_or_else(|| Kind::Subnet.missing(id))?;
-        let Some((_, net)) = &subnet.ipv6 else {
-            let message = format!("The subnet '{id}' does not have an IPv6 CIDR block");
-            return Err(AwsError::new("InvalidParameterValue", message));
-        };
-        let first = u128::from(net.network()) + u128::from(RESERVED_FIRST);
-        let free = (first..)
-            .map(Ipv6Addr::from)
-            .filter(|address| !self.interfaces_of(id).any(|other| other.ipv6.contains(address)));
-        Ok(free.take(count).collect())
     }
 
     /// Refuses security groups that an interface in a VPC cannot have.

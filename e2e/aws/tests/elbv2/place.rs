@@ -7,7 +7,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
 };
 
 use albacore_aws::acm;
-use albacore_aws::ec2::state::{Instance, InstanceState, SecurityGroup, Subnet, Vpc};
+use albacore_aws::ec2::state::{Instance, InstanceState, InternetGateway, SecurityGroup, Subnet, Vpc};
 
 use super::*;
 
@@ -37,7 +37,8 @@ pub fn build(double: &Double) {
         };
         state.vpcs.insert(id.into(), vpc);
     }
-    state.internet_gateways.insert("igw-1".into(), Some(VPC.into()));
+    let gateway = InternetGateway { vpc: Some(VPC.into()) };
+    state.internet_gateways.insert("igw-1".into(), gateway);
     for (id, vpc, zone, cidr) in [
         (A, VPC, "eu-west-1a", "10.0.1.0/24"),
         (B, VPC, "eu-west-1b", "10.0.2.0/24"),
