@@ -19,17 +19,17 @@ SERVICES = {
         "ec2/2016-11-15",
         """
         AllocateAddress AssignPrivateIpAddresses AssociateRouteTable AssociateSubnetCidrBlock AssociateVpcCidrBlock
-        AttachInternetGateway AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress
-        CreateInternetGateway CreateManagedPrefixList CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup CreateSubnet
-        CreateTags CreateVpc DeleteInternetGateway DeleteManagedPrefixList DeleteNetworkInterface DeleteRoute DeleteRouteTable
-        DeleteSecurityGroup DeleteSubnet DeleteTags DeleteVpc DescribeAddresses
-        DescribeAvailabilityZones DescribeImages DescribeInstances DescribeInternetGateways
-        DescribeManagedPrefixLists DescribeNetworkInterfaces
-        DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeSubnets DescribeTags
-        DescribeVpcAttribute DescribeVpcs DetachInternetGateway DisassociateRouteTable GetManagedPrefixListEntries
-        ModifyNetworkInterfaceAttribute ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute
-        ReleaseAddress ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances
-        StartInstances StopInstances TerminateInstances UnassignPrivateIpAddresses UpdateSecurityGroupRuleDescriptionsEgress
+        AttachInternetGateway AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateInternetGateway
+        CreateManagedPrefixList CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup CreateSubnet
+        CreateTags CreateVpc DeleteInternetGateway DeleteManagedPrefixList DeleteNetworkInterface DeleteRoute
+        DeleteRouteTable DeleteSecurityGroup DeleteSubnet DeleteTags DeleteVpc DescribeAddresses
+        DescribeAvailabilityZones DescribeImages DescribeInstances DescribeInternetGateways DescribeManagedPrefixLists
+        DescribeNetworkInterfaces DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups
+        DescribeSubnets DescribeTags DescribeVpcAttribute DescribeVpcs DetachInternetGateway DisassociateRouteTable
+        GetManagedPrefixListEntries ModifyNetworkInterfaceAttribute ModifySecurityGroupRules ModifySubnetAttribute
+        ModifyVpcAttribute ReleaseAddress ReplaceRouteTableAssociation RevokeSecurityGroupEgress
+        RevokeSecurityGroupIngress RunInstances StartInstances StopInstances TerminateInstances
+        UnassignPrivateIpAddresses UpdateSecurityGroupRuleDescriptionsEgress
         UpdateSecurityGroupRuleDescriptionsIngress
         """.split(),
     ),
