@@ -1,5 +1,9 @@
 //! What we keep of Kubernetes objects: small, comparable; the object itself is dropped.
 
+pub mod cluster;
+pub mod membership;
 pub mod object;
 
+pub use cluster::{Change, Cluster};
+pub use membership::Membership;
 pub use object::*;

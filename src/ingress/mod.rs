@@ -1,1 +1,227 @@
 //! Facts → intent and problems. Pure.
+//!
+//! ```text
+//! each member: annotations, class, spec ─► Contribution, or what blocks it (then its last good one)
+//! all members, in group order ─► settled one by one ─► Draft ─► (selectors looked up) ─► Intent
+//! ```
+//! A member that conflicts with what is settled is blocked and the others go on. Members that did not change are settled
+//! first, so that whoever brings a conflict in has it.
+
+pub mod annotation;
+mod attribute;
+mod backend;
+mod contribution;
+mod member;
+mod merge;
+
+pub use contribution::{Contribution, ListenerWish, RuleWish, Shared};
+pub use merge::Draft;
+
+use crate::{
+    facts::{Cluster, Ingress, Membership},
+    model::*,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a group is built from.
+pub struct BuildInput<'a> {
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// The group.
+    pub group: &'a GroupKey,
+    /// All facts.
+    pub cluster: &'a Cluster,
+    /// The last good wishes of each member.
+    pub last_good: &'a BTreeMap<ObjectKey, Contribution>,
+    /// Blocking problems that only the edge could find, for the members' facts as they are.
+    pub refusals: &'a BTreeMap<ObjectKey, Vec<Problem>>,
+}
+
+/// What a group came to.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The load balancer, but for what must be looked up.
+    pub draft: Draft,
+    /// The wishes it was made of, by member; the next last good ones.
+    pub contributions: BTreeMap<ObjectKey, Contribution>,
+    /// What users did wrong.
+    pub problems: Vec<Problem>,
+    /// Members, in group order.
+    pub active: Vec<ObjectKey>,
+    /// Ingresses that carry the group's finalizer and do not belong to it any more.
+    pub leaving: Vec<ObjectKey>,
+    /// Members whose present wishes are not acted upon.
+    pub blocked: BTreeSet<ObjectKey>,
+}
+
+/// Attribute that forbids AWS, and us, to delete a load balancer.
+const DELETION_PROTECTION: &str = "deletion_protection.enabled";
+
+/// Builds a group.
+pub fn build(input: &BuildInput) -> Built {
+    let mut problems = Vec::new();
+    let mut fresh: BTreeMap<ObjectKey, Option<Contribution>> = BTreeMap::new();
+    let mut leaving = Vec::new();
+    for ingress in input.cluster.standing_in(input.group) {
+        let held = Cluster::held_by(ingress).contains(input.group);
+        match input.cluster.membership(input.settings, ingress) {
+            Membership::Member(group, params) if group == *input.group => {
+                let member = member::build(input.settings, input.cluster, input.group, ingress, params);
+                let refused = input.refusals.get(&ingress.key);
+                problems.extend(member.problems);
+                problems.extend(refused.into_iter().flatten().cloned());
+                fresh.insert(ingress.key.clone(), member.contribution.filter(|_| refused.is_none()));
+            }
+            Membership::Unclear(problem) => {
+                problems.push(problem);
+                if held {
+                    fresh.insert(ingress.key.clone(), None);
+                }
+            }
+            Membership::Unnamed(problem) => {
+                problems.push(problem);
+                leaving.extend(held.then(|| ingress.key.clone()));
+            }
+            _ if held => match protected(ingress) {
+                Some(problem) => {
+                    problems.push(problem);
+                    fresh.insert(ingress.key.clone(), None);
+                }
+                None => leaving.push(ingress.key.clone()),
+            },
+            _ => {}
+        }
+    }
+    let (settled, blocked) = settle(input.last_good, &fresh, &mut problems);
+    let members: Vec<(&ObjectKey, &Contribution)> = in_group_order(&settled);
+    let draft = merge::merge(input.settings, input.group, &members);
+    let mut active: Vec<ObjectKey> = members.iter().map(|(member, _)| (*member).clone()).collect();
+    active.extend(fresh.keys().filter(|member| !settled.contains_key(*member)).cloned());
+    problems.sort();
+    problems.dedup();
+    Built {
+        draft,
+        contributions: settled,
+        problems,
+        active,
+        leaving,
+        blocked,
+    }
+}
+
+/// A deleted Ingress that wants its load balancer protected from deletion.
+fn protected(ingress: &Ingress) -> Option<Problem> {
+    let key = format!("{}load-balancer-attributes", annotation::PREFIX);
+    let attributes = annotation::split_map(ingress.annotations.get(&key)?)?;
+    if !ingress.deleting || attributes.get(DELETION_PROTECTION).map(String::as_str) != Some("true") {
+        return None;
+    }
+    Some(Problem {
+        member: Some(ingress.key.clone()),
+        object: Object::Ingress(ingress.key.clone()),
+        field: key,
+        severity: Severity::Blocking,
+        code: Code::CannotChange,
+        detail: format!(
+            "`{DELETION_PROTECTION}=true` protects the load balancer of this deleted Ingress, so nothing is deleted. \
+             Write `{DELETION_PROTECTION}=false` to let it go."
+        ),
+    })
+}
+
+fn in_group_order(settled: &BTreeMap<ObjectKey, Contribution>) -> Vec<(&ObjectKey, &Contribution)> {
+    let mut members: Vec<(&ObjectKey, &Contribution)> = settled.iter().collect();
+    members.sort_by_key(|(member, contribution)| (contribution.order, member.to_string()));
+    members
+}
+
+/// Which wishes count: those that did not change, then those that did, in group order, each only if it agrees with what
+/// is settled; else the last good ones of that member, if they agree.
+fn settle(
+    last_good: &BTreeMap<ObjectKey, Contribution>,
+    fresh: &BTreeMap<ObjectKey, Option<Contribution>>,
+    problems: &mut Vec<Problem>,
+) -> (BTreeMap<ObjectKey, Contribution>, BTreeSet<ObjectKey>) {
+    let mut settled: BTreeMap<ObjectKey, Contribution> = BTreeMap::new();
+    let mut blocked: BTreeSet<ObjectKey> = BTreeSet::new();
+    let mut changed: Vec<(&ObjectKey, &Contribution)> = Vec::new();
+    for (member, wishes) in fresh {
+        match (wishes, last_good.get(member)) {
+            (Some(now), Some(before)) if now == before => {
+                settled.insert(member.clone(), now.clone());
+            }
+            (Some(now), _) => changed.push((member, now)),
+            (None, before) => {
+                blocked.insert(member.clone());
+                settled.extend(before.map(|before| (member.clone(), before.clone())));
+            }
+        }
+    }
+    changed.sort_by_key(|(member, contribution)| (contribution.order, member.to_string()));
+    for (member, wishes) in changed {
+        match objection(&settled, member, wishes) {
+            None => {
+                settled.insert(member.clone(), wishes.clone());
+            }
+            Some(problem) => {
+                problems.push(problem);
+                blocked.insert(member.clone());
+                let before = last_good
+                    .get(member)
+                    .filter(|before| objection(&settled, member, before).is_none());
+                settled.extend(before.map(|before| (member.clone(), before.clone())));
+            }
+        }
+    }
+    drop_redirects_to_nowhere(&mut settled, &mut blocked, problems);
+    (settled, blocked)
+}
+
+/// What keeps a member's wishes from standing beside the settled ones.
+fn objection(
+    settled: &BTreeMap<ObjectKey, Contribution>,
+    member: &ObjectKey,
+    wishes: &Contribution,
+) -> Option<Problem> {
+    let (other, (field, what)) = in_group_order(settled)
+        .into_iter()
+        .find_map(|(other, theirs)| Some((other, merge::conflict(theirs, wishes)?)))?;
+    Some(Problem {
+        member: Some(member.clone()),
+        object: Object::Ingress(member.clone()),
+        field,
+        severity: Severity::Blocking,
+        code: Code::Conflict,
+        detail: format!(
+            "conflicts with Ingress {other} of the same group, where {what}. Write the same in both, or give one of \
+             them another `{}group.name`.",
+            annotation::PREFIX
+        ),
+    })
+}
+
+/// A redirect needs an HTTPS listener, of whichever member.
+fn drop_redirects_to_nowhere(
+    settled: &mut BTreeMap<ObjectKey, Contribution>,
+    blocked: &mut BTreeSet<ObjectKey>,
+    problems: &mut Vec<Problem>,
+) {
+    let wishes: Vec<(ObjectKey, Port)> = settled
+        .iter()
+        .filter_map(|(member, c)| Some((member.clone(), c.shared.ssl_redirect?)))
+        .collect();
+    for (member, port) in wishes {
+        if let Some(detail) = merge::redirect_problem(&in_group_order(settled), port) {
+            settled.remove(&member);
+            blocked.insert(member.clone());
+            problems.push(Problem {
+                member: Some(member.clone()),
+                object: Object::Ingress(member),
+                field: format!("{}ssl-redirect", annotation::PREFIX),
+                severity: Severity::Blocking,
+                code: Code::InvalidValue,
+                detail,
+            });
+        }
+    }
+}

@@ -1,1 +1,2 @@
-//! One task per unit: snapshot → build → resolve → plan → execute → report.
+//! One task per unit.
+pub mod queue;

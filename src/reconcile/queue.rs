@@ -58,7 +58,12 @@ impl Queue {
 
     /// The first unit that is due and not running; it counts as running from now on.
     pub fn take(&mut self, now: Instant) -> Option<(Unit, Generation)> {
-        let unit = self.due.iter().find(|(unit, at)| **at <= now && !self.running.contains_key(*unit))?.0.clone();
+        let unit = self
+            .due
+            .iter()
+            .find(|(unit, at)| **at <= now && !self.running.contains_key(*unit))?
+            .0
+            .clone();
         self.due.remove(&unit);
         let (sender, receiver) = watch::channel(false);
         self.running.insert(unit.clone(), sender);
@@ -72,7 +77,11 @@ impl Queue {
 
     /// When the next unit that is not running is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.due.iter().filter(|(unit, _)| !self.running.contains_key(*unit)).map(|(_, at)| *at).min()
+        self.due
+            .iter()
+            .filter(|(unit, _)| !self.running.contains_key(*unit))
+            .map(|(_, at)| *at)
+            .min()
     }
 
     /// Units waiting, and units running.
