@@ -315,10 +315,15 @@ fn group_of(labels: &BTreeMap<String, String>) -> Option<GroupKey> {
     Some(GroupKey::Implicit(ObjectKey::new(namespace, name)))
 }
 
+/// SHA-256 of a spec as JSON: the second half of ALBC's checkpoint, and how a changed spec is known.
+pub fn spec_hash(spec: &custom::BindingSpec) -> String {
+    let json = serde_json::to_string(spec).unwrap_or_default();
+    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl From<custom::TargetGroupBinding> for facts::TargetGroupBinding {
     fn from(object: custom::TargetGroupBinding) -> Self {
-        let json = serde_json::to_string(&object.spec).unwrap_or_default();
-        let spec_hash = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
+        let spec_hash = spec_hash(&object.spec);
         let peer = |peer: custom::NetworkingPeer| match (peer.security_group, peer.ip_block) {
             (Some(group), _) => Some(Peer::Group(group.group_id.into())),
             (None, Some(block)) => block.cidr.parse().ok().map(Peer::Cidr),

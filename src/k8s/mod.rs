@@ -7,10 +7,15 @@
 
 pub mod convert;
 pub mod custom;
+pub mod events;
 mod fault;
+pub mod lease;
+pub mod memory;
 pub mod slim;
 pub mod status;
 pub mod watch;
 
+pub use events::{Events, Note};
 pub use fault::Fault;
+pub use lease::{Contender, Leadership, LeaseConfig};
 pub use status::Writer;

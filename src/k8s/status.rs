@@ -168,15 +168,15 @@ impl Writer {
     ///
     /// # Errors
     /// What the API server said.
-    pub async fn release_binding(&self, key: &ObjectKey, finalizers: &[String]) -> Result<(), Fault> {
-        let kept: Vec<&String> = finalizers.iter().filter(|f| *f != BINDING_FINALIZER).collect();
-        let patch = Patch::Merge(json!({ "metadata": { "finalizers": kept } }));
-        match timed(
-            self.bindings(&key.namespace)
-                .patch(&key.name, &PatchParams::default(), &patch),
-        )
-        .await
-        {
+    pub async fn release_binding(&self, key: &ObjectKey) -> Result<(), Fault> {
+        let api = self.bindings(&key.namespace);
+        let object = match timed(api.get(&key.name)).await {
+            Err(Fault::Missing) => return Ok(()),
+            answer => answer?,
+        };
+        let kept: Vec<&String> = object.finalizers().iter().filter(|f| *f != BINDING_FINALIZER).collect();
+        let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": kept } });
+        match timed(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))).await {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
         }

@@ -1,0 +1,75 @@
+//! Events: what app teams see with `kubectl describe`.
+//!
+//! kube's recorder repeats an event by its reason and action and keeps its first note; so what varies goes into the
+//! action. The API server takes notes of 1024 bytes at most.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use sha2::{Digest, Sha256};
+
+/// Longest note ("Event v1 events.k8s.io", Kubernetes API reference).
+const NOTE: usize = 1024;
+
+/// Tells users what happened to their objects.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Warning or not.
+    pub warning: bool,
+    /// One word in camel case.
+    pub reason: String,
+    /// A sentence or two.
+    pub text: String,
+}
+
+impl Events {
+    /// Tells as `albacore` on behalf of this process.
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter {
+            controller: "albacore".to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Tells a note about an object. That nobody could be told is logged, and stops nothing.
+    pub async fn tell(&self, about: &ObjectReference, note: &Note) {
+        let digest = Sha256::digest(&note.text);
+        let event = Event {
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: note.reason.clone(),
+            note: Some(cut(&note.text, NOTE).to_owned()),
+            action: format!("Reconcile-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]),
+            secondary: None,
+        };
+        let told = tokio::time::timeout(std::time::Duration::from_secs(10), self.recorder.publish(&event, about)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!(object = ?about.name, reason = note.reason, "an event could not be written");
+        }
+    }
+}
+
+/// The longest beginning of at most `bytes` bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[test]
+fn a_note_is_cut_between_characters() {
+    assert_eq!(cut("aé", 2), "a");
+    assert_eq!(cut("aé", 3), "aé");
+}

@@ -1,0 +1,276 @@
+//! Who acts: one process at a time, by a Lease.
+//!
+//! ```text
+//! standby ──(nobody renewed for a lease duration, by our own clock; or released)──► leader ──► renews every retry period
+//!    ▲                                                                                │
+//!    └────────── the process ends ◄── not renewed within the renew deadline, or taken ┘
+//! ```
+//! Other machines' clocks are not believed: a lease is over when *we* have not seen it change for its duration. A leader
+//! that cannot renew stops before anybody else may begin, because its deadline is shorter than the lease.
+
+use super::Fault;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ObjectMeta, PostParams},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+/// The Lease and its timing; Kubernetes' own defaults ("leaderelection", client-go).
+#[derive(Clone, Debug)]
+pub struct LeaseConfig {
+    /// Namespace.
+    pub namespace: String,
+    /// Name; ALBC's, so that only one of the two controllers ever acts.
+    pub name: String,
+    /// Who we are.
+    pub identity: String,
+    /// How long it is ours after a renewal.
+    pub duration: Duration,
+    /// How long we try to renew it before we give up; shorter than `duration`.
+    pub renew_deadline: Duration,
+    /// How often it is renewed, or looked at.
+    pub retry_period: Duration,
+}
+
+impl LeaseConfig {
+    /// With the usual timing.
+    pub fn new(namespace: &str, name: &str, identity: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Whether we may act.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    /// Until when the lease is ours for certain; `None` while it is not.
+    until: watch::Receiver<Option<Instant>>,
+    /// Keeps a lease that nobody contends for open for ever.
+    _alone: Option<Arc<watch::Sender<Option<Instant>>>>,
+}
+
+/// A process without leader election leads for so long.
+const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+impl Leadership {
+    /// Without leader election: always ours.
+    pub fn alone() -> Self {
+        let (sender, until) = watch::channel(Some(Instant::now() + FOR_EVER));
+        Self {
+            until,
+            _alone: Some(Arc::new(sender)),
+        }
+    }
+
+    /// Whether it is ours for at least so long.
+    pub fn held_for(&self, duration: Duration) -> bool {
+        self.until
+            .borrow()
+            .is_some_and(|until| Instant::now() + duration <= until)
+    }
+
+    /// Whether it is ours now.
+    pub fn held(&self) -> bool {
+        self.held_for(Duration::ZERO)
+    }
+
+    /// Ends when it is ours.
+    pub async fn won(&mut self) {
+        if self.until.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends when it is not ours any more.
+    pub async fn lost(&mut self) {
+        loop {
+            let until = *self.until.borrow_and_update();
+            let Some(until) = until else { return };
+            tokio::select! {
+                changed = self.until.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(until) => if self.until.borrow().is_none_or(|until| until <= Instant::now()) { return },
+            }
+        }
+    }
+}
+
+/// Contends for a lease.
+pub struct Contender {
+    api: Api<Lease>,
+    config: LeaseConfig,
+    until: watch::Sender<Option<Instant>>,
+    /// The lease as last seen, and when we first saw it so.
+    seen: Option<(Lease, Instant)>,
+}
+
+impl Contender {
+    /// `client` must not retry by itself: a renewal that comes late is worse than one that fails.
+    pub fn new(client: Client, config: LeaseConfig) -> (Self, Leadership) {
+        let (until, receiver) = watch::channel(None);
+        let api = Api::namespaced(client, &config.namespace);
+        (
+            Self {
+                api,
+                config,
+                until,
+                seen: None,
+            },
+            Leadership {
+                until: receiver,
+                _alone: None,
+            },
+        )
+    }
+
+    /// Contends until `stop` ends, then hands the lease over. Ends earlier when it was ours and is lost: then nothing may
+    /// be done any more, and the process should end.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.contend() => tracing::error!("the lease is lost"),
+            () = stop => {
+                let held = self.until.send_replace(None).is_some();
+                if held && let Err(error) = self.release().await {
+                    tracing::warn!(%error, "the lease could not be handed over; it runs out by itself");
+                }
+            }
+        }
+    }
+
+    async fn contend(&mut self) {
+        let mut renewed: Option<Instant> = None;
+        loop {
+            // What is ours is ours from before the call on: the API server stores it some time during the call.
+            let asked = Instant::now();
+            let tried = tokio::time::timeout(self.config.renew_deadline, self.try_hold()).await;
+            match tried {
+                Ok(Ok(true)) => {
+                    renewed = Some(asked);
+                    if self
+                        .until
+                        .send_replace(Some(asked + self.config.renew_deadline))
+                        .is_none()
+                    {
+                        tracing::info!(lease = %self.config.name, "leading");
+                    }
+                }
+                Ok(Ok(false)) if renewed.is_some() => break,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the lease could not be read or renewed"),
+                Err(_) => tracing::warn!("the lease could not be read or renewed in time"),
+            }
+            if renewed.is_some_and(|renewed| renewed.elapsed() >= self.config.renew_deadline) {
+                break;
+            }
+            sleep(self.config.retry_period).await;
+        }
+        self.until.send_replace(None);
+    }
+
+    /// Takes the lease if it is free, renews it if it is ours; says whether it is ours now.
+    async fn try_hold(&mut self) -> Result<bool, Fault> {
+        let found = match self.api.get(&self.config.name).await.map_err(Fault::from) {
+            Err(Fault::Missing) => {
+                let metadata = ObjectMeta {
+                    name: Some(self.config.name.clone()),
+                    ..ObjectMeta::default()
+                };
+                let lease = Lease {
+                    metadata,
+                    spec: Some(self.claim(None)),
+                };
+                return match self
+                    .api
+                    .create(&PostParams::default(), &lease)
+                    .await
+                    .map_err(Fault::from)
+                {
+                    Ok(_) => Ok(true),
+                    Err(Fault::Exists) => Ok(false),
+                    Err(fault) => Err(fault),
+                };
+            }
+            answer => answer?,
+        };
+        let same = self
+            .seen
+            .as_ref()
+            .is_some_and(|(seen, _)| seen.resource_version() == found.resource_version());
+        if !same {
+            self.seen = Some((found.clone(), Instant::now()));
+        }
+        let since = self.seen.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        let spec = found.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.as_deref().unwrap_or_default();
+        let duration = spec
+            .lease_duration_seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(self.config.duration, Duration::from_secs);
+        let free = holder.is_empty() || since.elapsed() >= duration;
+        if holder != self.config.identity && !free {
+            return Ok(false);
+        }
+        let lease = Lease {
+            spec: Some(self.claim(Some(&spec))),
+            metadata: found.metadata,
+        };
+        // The resource version in it makes this fail when anybody else was faster.
+        match self
+            .api
+            .replace(&self.config.name, &PostParams::default(), &lease)
+            .await
+            .map_err(Fault::from)
+        {
+            Ok(_) => Ok(true),
+            Err(Fault::Conflict) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn claim(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let ours = before.is_some_and(|spec| spec.holder_identity.as_deref() == Some(&self.config.identity));
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(jiff::Timestamp::now());
+        let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.config.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.config.duration.as_secs()).ok(),
+            acquire_time: if ours {
+                before.and_then(|spec| spec.acquire_time.clone())
+            } else {
+                Some(now.clone())
+            },
+            renew_time: Some(now),
+            lease_transitions: Some(if ours || before.is_none() {
+                transitions
+            } else {
+                transitions + 1
+            }),
+            ..LeaseSpec::default()
+        }
+    }
+
+    async fn release(&mut self) -> Result<(), Fault> {
+        let mut lease = self.api.get(&self.config.name).await?;
+        if let Some(spec) = &mut lease.spec {
+            if spec.holder_identity.as_deref() != Some(&self.config.identity) {
+                return Ok(());
+            }
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+        }
+        self.api
+            .replace(&self.config.name, &PostParams::default(), &lease)
+            .await?;
+        Ok(())
+    }
+}
