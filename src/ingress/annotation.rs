@@ -294,7 +294,11 @@ mod tests {
     #[test]
     fn a_comma_separates_only_before_another_pair() {
         assert_eq!(split_map("a=1,b=2,3"), pairs(&[("a", "1"), ("b", "2,3")]));
-        assert_eq!(split_map("a=1,2,b=3"), None, "as ALBC reads it: write a backslash before such a comma");
+        assert_eq!(
+            split_map("a=1,2,b=3"),
+            None,
+            "as ALBC reads it: write a backslash before such a comma"
+        );
         assert_eq!(split_map(r"a=1\,b=2"), pairs(&[("a", "1,b=2")]));
         assert_eq!(split_map(" a = 1 , b="), pairs(&[("a", "1"), ("b", "")]));
         assert_eq!(split_map("a"), None);
