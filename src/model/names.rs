@@ -32,6 +32,15 @@ fn group_name(group: &GroupKey, hash: &str) -> String {
     }
 }
 
+/// Whether a name looks like one that a controller made: `k8s-…-` and a hash.
+pub fn is_generated(name: &str) -> bool {
+    let hash = name
+        .strip_prefix("k8s-")
+        .and_then(|rest| rest.rsplit_once('-'))
+        .map(|(_, hash)| hash);
+    hash.is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// Name of a group's load balancer, unless `load-balancer-name` says otherwise.
 pub fn load_balancer(cluster: &str, group: &GroupKey, scheme: Scheme) -> String {
     group_name(group, &hash(&[cluster, &group.stack(), scheme.name()]))

@@ -14,6 +14,13 @@ pub struct Observed {
     pub target_groups: Vec<ObservedTargetGroup>,
     /// The managed security group.
     pub security_group: Option<ObservedSecurityGroup>,
+    /// The load balancer that status and DNS names name; memory only, AWS does not know it. `None` when it is not known:
+    /// then a predecessor counts as being in use.
+    pub current: Option<LoadBalancerArn>,
+    /// Load balancers that were current and are kept until nobody finds them by name; memory only.
+    pub retired: BTreeSet<LoadBalancerArn>,
+    /// Target groups made here that were never seen ready; memory only. Nothing is switched to them before.
+    pub warming: BTreeSet<TargetGroupArn>,
 }
 
 /// A load balancer, its listeners and their rules.

@@ -153,10 +153,10 @@ pub enum Mutation {
         arn: RuleArn,
         rule: Rule<Ref<TargetGroupArn>>,
     },
-    /// Moves rules, all at once.
+    /// Moves rules, all at once; some may be made by earlier steps.
     SetRulePriorities {
         listener: ListenerArn,
-        priorities: Vec<(RuleArn, Priority)>,
+        priorities: Vec<(Ref<RuleArn>, Priority)>,
     },
     /// Deletes a rule.
     DeleteRule { arn: RuleArn },

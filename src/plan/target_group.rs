@@ -1,0 +1,260 @@
+//! Target groups: which of those that are there serve which part of the intent, and which are to be made.
+//!
+//! A target group whose immutable part differs is replaced: the new one stands beside the old one with weight 0 (AWS
+//! checks no target that no rule names), and takes over when its targets are healthy.
+
+use super::{
+    IntendedTargetGroup, Mutation, Observed, ObservedLoadBalancer, ObservedTargetGroup, Ref, Wait,
+    group::{Draft, from},
+    tags::Retag,
+};
+use crate::model::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What serves one part of the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// What requests go to.
+    pub main: Ref<TargetGroupArn>,
+    /// What will take over when it is healthy.
+    pub next: Option<Ref<TargetGroupArn>>,
+}
+
+/// What serves the whole intent.
+#[derive(Debug, Default)]
+pub(super) struct Fleet(BTreeMap<TargetGroupKey, Serving>);
+
+impl Fleet {
+    /// Every part and what serves it.
+    pub fn serving(&self) -> impl Iterator<Item = (&TargetGroupKey, &Serving)> {
+        self.0.iter()
+    }
+
+    /// Whether a target group serves, or will.
+    pub fn uses(&self, arn: &TargetGroupArn) -> bool {
+        let is = |group: &Ref<TargetGroupArn>| *group == Ref::Known(arn.clone());
+        self.0
+            .values()
+            .any(|serving| is(&serving.main) || serving.next.as_ref().is_some_and(is))
+    }
+
+    /// Actions with what serves in place of keys.
+    pub fn actions(&self, actions: &[Action<TargetGroupKey>]) -> Vec<Action<Ref<TargetGroupArn>>> {
+        actions.iter().map(|action| self.action(action)).collect()
+    }
+
+    fn action(&self, action: &Action<TargetGroupKey>) -> Action<Ref<TargetGroupArn>> {
+        let named = action.try_map(&mut |key| self.0.get(key).map(|serving| serving.main.clone()));
+        let Some(mut named) = named else {
+            debug_assert!(false, "an intent names a target group that it does not have");
+            return Action::Other("null".to_owned());
+        };
+        if let (Action::Forward(forward), Action::Forward(of)) = (&mut named, action) {
+            let next = of
+                .targets
+                .iter()
+                .filter_map(|target| self.0.get(&target.target_group)?.next.clone());
+            let next: Vec<_> = next
+                .map(|target_group| ForwardTarget {
+                    target_group,
+                    weight: Some(0),
+                })
+                .collect();
+            if !next.is_empty() {
+                for target in &mut forward.targets {
+                    target.weight.get_or_insert(1);
+                }
+                forward.targets.extend(next);
+            }
+        }
+        named
+    }
+}
+
+/// The target groups that rules of a load balancer name.
+pub(super) fn used_by(lb: &ObservedLoadBalancer) -> impl Iterator<Item = &TargetGroupArn> {
+    lb.listeners.values().flat_map(|listener| {
+        let of_rules = listener.rules.iter().flat_map(|rule| &rule.rule.actions);
+        of_rules
+            .chain(&listener.listener.default_actions)
+            .flat_map(Action::target_groups)
+    })
+}
+
+/// Makes the target groups that are missing and brings the others in line.
+pub(super) fn build(
+    draft: &mut Draft,
+    chosen: Option<&ObservedLoadBalancer>,
+    others: &[&ObservedLoadBalancer],
+) -> Fleet {
+    // One that another load balancer uses cannot be used by this one.
+    let taken: BTreeSet<&TargetGroupArn> = others.iter().flat_map(|lb| used_by(lb)).collect();
+    let in_use: BTreeSet<&TargetGroupArn> = chosen.into_iter().flat_map(used_by).collect();
+    let mut names: BTreeSet<String> = draft
+        .observed
+        .target_groups
+        .iter()
+        .map(|group| group.group.name.clone())
+        .collect();
+    let mut fleet = Fleet::default();
+    for (key, wanted) in &draft.intent.target_groups {
+        let mine: Vec<&ObservedTargetGroup> =
+            candidates(draft.observed, draft.intent.target_groups.keys().collect(), key, wanted)
+                .filter(|group| !taken.contains(&group.arn))
+                .collect();
+        let fit: Vec<&ObservedTargetGroup> = mine
+            .iter()
+            .filter(|g| g.group.can_become(&wanted.group))
+            .copied()
+            .collect();
+        let serving_now = mine
+            .iter()
+            .find(|g| in_use.contains(&g.arn) && !draft.observed.warming.contains(&g.arn))
+            .copied();
+        let best = fit
+            .iter()
+            .find(|g| in_use.contains(&g.arn))
+            .or_else(|| fit.first())
+            .copied();
+        let made = match best {
+            Some(have) => {
+                bring_in_line(draft, have, wanted);
+                Ref::Known(have.arn.clone())
+            }
+            None => {
+                let name = std::iter::once(&wanted.group.name)
+                    .chain(&wanted.next_names)
+                    .find(|name| !names.contains(*name));
+                let Some(name) = name else {
+                    draft.waits.push(Wait::Name(key.clone()));
+                    if let Some(old) = serving_now.or(mine.first().copied()) {
+                        fleet.0.insert(
+                            key.clone(),
+                            Serving {
+                                main: Ref::Known(old.arn.clone()),
+                                next: None,
+                            },
+                        );
+                    }
+                    continue;
+                };
+                names.insert(name.clone());
+                make(draft, key, wanted, name)
+            }
+        };
+        fleet.0.insert(key.clone(), serving(draft, key, made, serving_now));
+    }
+    fleet
+}
+
+/// The observed target groups that are this part of the intent: by their resource tag, or by the other spelling of the
+/// same port where nothing else in the intent claims that.
+fn candidates<'o>(
+    observed: &'o Observed,
+    keys: BTreeSet<&TargetGroupKey>,
+    key: &TargetGroupKey,
+    wanted: &IntendedTargetGroup,
+) -> impl Iterator<Item = &'o ObservedTargetGroup> {
+    let alias = wanted.alias.clone().filter(|alias| !keys.contains(alias));
+    let key = key.clone();
+    observed.target_groups.iter().filter(move |group| {
+        let resource = group.group.tags.get(tags::RESOURCE);
+        resource.is_some_and(|resource| *resource == key.0 || alias.as_ref().is_some_and(|alias| *resource == alias.0))
+    })
+}
+
+/// What requests go to: the one that serves now, until the one that was made for it is ready.
+fn serving(
+    draft: &mut Draft,
+    key: &TargetGroupKey,
+    made: Ref<TargetGroupArn>,
+    serving_now: Option<&ObservedTargetGroup>,
+) -> Serving {
+    let Some(old) = serving_now.filter(|old| made != Ref::Known(old.arn.clone())) else {
+        return Serving { main: made, next: None };
+    };
+    let known = match &made {
+        Ref::Known(arn) => Some(arn.clone()),
+        Ref::From(_) => None,
+    };
+    if known.as_ref().is_some_and(|arn| draft.readiness.ready.contains(arn)) {
+        return Serving { main: made, next: None };
+    }
+    draft.waits.push(Wait::Targets {
+        key: key.clone(),
+        arn: known,
+    });
+    Serving {
+        main: Ref::Known(old.arn.clone()),
+        next: Some(made),
+    }
+}
+
+fn make(draft: &mut Draft, key: &TargetGroupKey, wanted: &IntendedTargetGroup, name: &str) -> Ref<TargetGroupArn> {
+    let owner = Some(&wanted.owner);
+    let group = TargetGroup {
+        name: name.to_owned(),
+        ..wanted.group.clone()
+    };
+    let attributes = group.attributes.clone();
+    let call = Mutation::CreateTargetGroup {
+        vpc: draft.intent.vpc.clone(),
+        key: key.clone(),
+        group,
+    };
+    let step = draft.order.build(owner, call);
+    if !attributes.is_empty() {
+        draft.order.build(
+            owner,
+            Mutation::ModifyTargetGroupAttributes {
+                group: from(step),
+                attributes,
+            },
+        );
+    }
+    from(step)
+}
+
+fn bring_in_line(draft: &mut Draft, have: &ObservedTargetGroup, wanted: &IntendedTargetGroup) {
+    let owner = Some(&wanted.owner);
+    if have.group.health_check != wanted.group.health_check {
+        let call = Mutation::ModifyTargetGroup {
+            arn: have.arn.clone(),
+            health_check: wanted.group.health_check.clone(),
+            protocol_version: wanted.group.protocol_version.clone(),
+        };
+        draft.order.build(owner, call);
+    }
+    let attributes = draft.attributes(&have.group.attributes, &wanted.group.attributes);
+    if !attributes.is_empty() {
+        let group = Ref::Known(have.arn.clone());
+        draft
+            .order
+            .build(owner, Mutation::ModifyTargetGroupAttributes { group, attributes });
+    }
+    let tags = Retag::between(&have.group.tags, &wanted.group.tags, &draft.readiness.external_tags);
+    tags.plan(&mut draft.order, owner, have.arn.as_str());
+}
+
+impl Draft<'_> {
+    /// The attributes to be set: those that differ, and those that nobody sets any more, back to AWS' default.
+    pub(super) fn attributes(
+        &self,
+        have: &BTreeMap<String, String>,
+        wanted: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let changed = wanted.iter().filter(|(key, value)| have.get(*key) != Some(value));
+        let mut attributes: BTreeMap<String, String> = changed.map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (key, value) in have.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
+            if let Some(default) = self
+                .intent
+                .attribute_defaults
+                .get(key)
+                .filter(|default| *default != value)
+            {
+                attributes.insert(key.clone(), default.clone());
+            }
+        }
+        attributes
+    }
+}
