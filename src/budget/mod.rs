@@ -1,1 +1,441 @@
 //! The token buckets of one account and region, what is left of them, and who spent it.
+//!
+//! ```text
+//!            Ask ──► line of its bucket (lanes, turns) ──┬─ bucket ─┬─ account's bucket ──► Permit ──► call ──► settle
+//!                                                        │          │                                    │
+//!                                                        └──── a refusal empties and halves ◄────────────┘
+//! ```
+//! Nobody drives this: whoever stands at the head of a line sleeps until its token is due and then serves everybody who can
+//! be served; the rest are woken when they become the head or have been served.
+
+pub mod bucket;
+pub mod ledger;
+pub mod line;
+pub mod table;
+
+pub use ledger::{Kind, Ledger, Outcome, Spent};
+pub use table::{BucketName, BudgetOverride, Rate, Service};
+
+use crate::model::{Lane, Unit};
+use bucket::Bucket;
+use line::{Line, Ticket};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
+
+/// Tokens of an account's bucket that only the first lane may take: a rollout's next few calls go at once however busy
+/// everything else is.
+const RESERVE: u32 = 4;
+/// Refusals in two buckets of an account within this time are the account's own.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// How much of what AWS documents may be spent.
+#[derive(Clone, Debug)]
+pub struct BudgetConfig {
+    /// Share of every documented bucket, above 0 and at most 1.
+    pub ceiling: f64,
+    /// Buckets of another size.
+    pub overrides: Vec<BudgetOverride>,
+}
+
+impl Default for BudgetConfig {
+    /// 95 %: AWS' clock and ours do not agree to the millisecond.
+    fn default() -> Self {
+        Self {
+            ceiling: 0.95,
+            overrides: Vec::new(),
+        }
+    }
+}
+
+/// What a token is wanted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Service.
+    pub service: Service,
+    /// Operation, as AWS names it.
+    pub operation: &'static str,
+    /// How urgent.
+    pub lane: Lane,
+    /// For whom.
+    pub unit: Unit,
+}
+
+impl Ask {
+    /// Who takes turns with whom: namespaces; a group that spans namespaces counts as one of its own.
+    fn turn(&self) -> String {
+        use crate::model::GroupKey::{Explicit, Implicit};
+        match &self.unit {
+            Unit::Network => String::new(),
+            Unit::Group(Explicit(name)) => format!("group {name}"),
+            Unit::Group(Implicit(object)) | Unit::Binding(object) => object.namespace.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bucket, _) = table::buckets_of(self.service, self.operation);
+        write!(
+            f,
+            "a token of {bucket} for {} ({} lane)",
+            self.operation,
+            self.lane.name()
+        )
+    }
+}
+
+/// The budget; clones share it.
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    config: BudgetConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    buckets: BTreeMap<BucketName, Bucket>,
+    lines: BTreeMap<BucketName, Queue>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    tickets: Ticket,
+    /// Counts servings, so that among lines of the same urgency the one served longest ago goes first.
+    served: u64,
+    /// When a bucket was last refused, for the account it belongs to.
+    refusals: BTreeMap<BucketName, Instant>,
+    ledger: Ledger,
+}
+
+struct Queue {
+    line: Line,
+    account: Option<BucketName>,
+    /// When its head may be served.
+    due: Instant,
+    served: u64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    served: bool,
+    waker: Option<Waker>,
+}
+
+impl Budget {
+    /// A budget whose buckets are believed full.
+    pub fn new(config: BudgetConfig) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Waits for a token. The place in the line is taken when the future is first polled and kept until it is dropped.
+    pub fn acquire(&self, ask: Ask) -> Acquire {
+        Acquire {
+            budget: self.clone(),
+            ask,
+            ticket: None,
+            asked: Instant::now(),
+            sleep: None,
+        }
+    }
+
+    /// What was spent so far.
+    pub fn ledger(&self) -> Ledger {
+        self.state().ledger.clone()
+    }
+
+    /// What was spent for a unit so far.
+    pub fn spent(&self, unit: &Unit) -> Spent {
+        self.state().ledger.by_unit.get(unit).copied().unwrap_or_default()
+    }
+
+    /// Forgets what was spent for a unit that is gone.
+    pub fn forget(&self, unit: &Unit) {
+        self.state().ledger.by_unit.remove(unit);
+    }
+
+    /// Books a request of a credential provider.
+    pub fn book_credentials(&self) {
+        self.state().ledger.credentials += 1;
+    }
+
+    /// Every bucket asked so far: tokens a second that AWS is believed to grant, and how many wait in each lane.
+    pub fn levels(&self) -> Vec<Level> {
+        let state = self.state();
+        let level = |(&bucket, tokens): (&BucketName, &Bucket)| Level {
+            bucket,
+            per_second: tokens.per_second(),
+            waiting: state
+                .lines
+                .get(&bucket)
+                .map(|queue| queue.line.waiting().collect())
+                .unwrap_or_default(),
+        };
+        state.buckets.iter().map(level).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Poisoned only if a panic struck between two plain assignments; the counts are then off by one call at most.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A bucket as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Tokens a second that AWS is believed to grant.
+    pub per_second: f64,
+    /// How many wait, by lane.
+    pub waiting: BTreeMap<Lane, usize>,
+}
+
+impl BudgetConfig {
+    fn bucket(&self, name: BucketName, is_account: bool, now: Instant) -> Bucket {
+        let chosen = self.overrides.iter().rev().find(|chosen| chosen.bucket == name);
+        let rate = match chosen {
+            Some(chosen) => chosen.rate,
+            None => table::documented(name).share(self.ceiling),
+        };
+        let reserve = if is_account { RESERVE.min(rate.burst / 2) } else { 0 };
+        Bucket::new(rate, reserve, now)
+    }
+}
+
+impl State {
+    fn join(&mut self, ask: &Ask, config: &BudgetConfig, now: Instant) -> Ticket {
+        let (own, account) = table::buckets_of(ask.service, ask.operation);
+        for (name, is_account) in [(Some(own), false), (account, true)] {
+            if let Some(name) = name {
+                self.buckets
+                    .entry(name)
+                    .or_insert_with(|| config.bucket(name, is_account, now));
+            }
+        }
+        self.tickets += 1;
+        let queue = self.lines.entry(own).or_insert_with(|| Queue {
+            line: Line::default(),
+            account,
+            due: now,
+            served: 0,
+        });
+        queue.line.push(ask.lane, &ask.turn(), self.tickets);
+        self.waiting.insert(self.tickets, Waiting::default());
+        self.tickets
+    }
+
+    /// Serves everybody who can be served now, the most urgent first, and notes for each line when to look again.
+    fn serve(&mut self, now: Instant) {
+        let mut blocked = BTreeSet::new();
+        loop {
+            let next = self
+                .lines
+                .iter()
+                .filter(|(name, _)| !blocked.contains(*name))
+                .filter_map(|(&name, queue)| Some(((queue.line.head()?.0, queue.served), name)))
+                .min();
+            let Some(((lane, _), name)) = next else { return };
+            match self.take(name, lane == Lane::ALL[0], now) {
+                Ok(()) => self.grant(name),
+                Err((empty, wait)) => {
+                    for (&other, queue) in &mut self.lines {
+                        if other == empty || (queue.account == Some(empty) && !blocked.contains(&other)) {
+                            queue.due = now + wait;
+                            blocked.insert(other);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a token of a bucket and of its account, or says which of the two is empty and for how long.
+    fn take(&mut self, name: BucketName, first: bool, now: Instant) -> Result<(), (BucketName, Duration)> {
+        let account = self.lines.get(&name).and_then(|queue| queue.account);
+        let mut from = |bucket: BucketName| match self.buckets.get_mut(&bucket) {
+            Some(tokens) => tokens.take(first, now).map_err(|wait| (bucket, wait)),
+            None => Ok(()),
+        };
+        from(name)?;
+        let Some(account) = account else { return Ok(()) };
+        let taken = from(account);
+        if let (Err(_), Some(tokens)) = (taken, self.buckets.get_mut(&name)) {
+            tokens.keep();
+        }
+        taken
+    }
+
+    fn grant(&mut self, name: BucketName) {
+        self.served += 1;
+        let Some(queue) = self.lines.get_mut(&name) else { return };
+        queue.served = self.served;
+        let granted = queue.line.pop();
+        let head = queue.line.head().map(|(_, ticket)| ticket);
+        if let Some(waiting) = granted.and_then(|ticket| self.waiting.get_mut(&ticket)) {
+            waiting.served = true;
+        }
+        for ticket in granted.into_iter().chain(head) {
+            self.wake(ticket);
+        }
+    }
+
+    fn wake(&mut self, ticket: Ticket) {
+        if let Some(waker) = self.waiting.get_mut(&ticket).and_then(|waiting| waiting.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    fn leave(&mut self, ask: &Ask, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+        let (own, _) = table::buckets_of(ask.service, ask.operation);
+        let Some(queue) = self.lines.get_mut(&own) else { return };
+        queue.line.remove(ask.lane, &ask.turn(), ticket);
+        if let Some((_, head)) = queue.line.head() {
+            self.wake(head);
+        }
+    }
+
+    /// AWS refused a call: it does not say which bucket was empty. The call's own is believed to be, and the account's when
+    /// two of its buckets are refused together.
+    fn refused(&mut self, ask: &Ask, sent: Instant, now: Instant) {
+        let (own, account) = table::buckets_of(ask.service, ask.operation);
+        if let Some(bucket) = self.buckets.get_mut(&own) {
+            bucket.refused(sent, now);
+        }
+        self.refusals.insert(own, now);
+        let together = self
+            .refusals
+            .iter()
+            .any(|(&name, &at)| name != own && name.service == own.service && now - at <= TOGETHER);
+        if let (true, Some(bucket)) = (together, account.and_then(|name| self.buckets.get_mut(&name))) {
+            bucket.refused(sent, now);
+        }
+    }
+}
+
+/// Waits for a token; displays what it waits for.
+#[must_use = "nothing is asked for until this is awaited"]
+pub struct Acquire {
+    budget: Budget,
+    ask: Ask,
+    ticket: Option<Ticket>,
+    asked: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl fmt::Display for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ask.fmt(f)
+    }
+}
+
+impl Future for Acquire {
+    type Output = Permit;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
+        let this = &mut *self;
+        loop {
+            let now = Instant::now();
+            let mut state = this.budget.state();
+            let ticket = *this
+                .ticket
+                .get_or_insert_with(|| state.join(&this.ask, &this.budget.0.config, now));
+            state.serve(now);
+            let Some(waiting) = state.waiting.get_mut(&ticket) else {
+                debug_assert!(false, "an Acquire was polled after it was ready");
+                return Poll::Pending;
+            };
+            if waiting.served {
+                state.waiting.remove(&ticket);
+                this.ticket = None;
+                drop(state);
+                return Poll::Ready(Permit {
+                    budget: this.budget.clone(),
+                    ask: this.ask.clone(),
+                    waited: now - this.asked,
+                    sent: None,
+                });
+            }
+            waiting.waker = Some(context.waker().clone());
+            let (own, _) = table::buckets_of(this.ask.service, this.ask.operation);
+            let queue = state.lines.get(&own);
+            let due = queue
+                .filter(|queue| queue.line.head().is_some_and(|(_, head)| head == ticket))
+                .map(|queue| queue.due);
+            drop(state);
+            let Some(due) = due else {
+                this.sleep = None;
+                return Poll::Pending;
+            };
+            let sleep = this.sleep.insert(Box::pin(tokio::time::sleep_until(due)));
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.budget.state().leave(&self.ask, ticket);
+        }
+    }
+}
+
+/// The right to send one call. Dropped unsent, its token is lost, as it would be in AWS.
+#[must_use = "a permit that is not used wastes a token"]
+pub struct Permit {
+    budget: Budget,
+    ask: Ask,
+    waited: Duration,
+    sent: Option<Instant>,
+}
+
+impl Permit {
+    /// What it was asked for.
+    pub fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    /// Notes that the call is sent now.
+    pub fn sent(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// Books how the call ended, and learns from it.
+    pub fn settle(self, outcome: Outcome) {
+        let now = Instant::now();
+        let mut state = self.budget.state();
+        state.ledger.book(&self.ask, self.waited, outcome);
+        match outcome {
+            Outcome::Throttled => return state.refused(&self.ask, self.sent.unwrap_or(now), now),
+            Outcome::Unknown => return,
+            Outcome::Done | Outcome::Refused => {}
+        }
+        let (own, account) = table::buckets_of(self.ask.service, self.ask.operation);
+        for name in [Some(own), account].into_iter().flatten() {
+            if let Some(bucket) = state.buckets.get_mut(&name) {
+                bucket.granted();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({})", self.ask)
+    }
+}
+
+#[cfg(test)]
+mod tests;
