@@ -1,1 +1,118 @@
-//! The AWS edge: the only place that names `aws_sdk_*`.
+//! The AWS edge: the only place that names the AWS SDK.
+//!
+//! ```text
+//!  Mutation ─► perform ─┐                                ┌─► convert ─► Observed, NetworkObserved, targets
+//!  reason   ─► observe ─┼─► budget ─► client ─► AWS ─────┤
+//!  Selectors ► resolve ─┘   (a permit a call)            └─► fault (one class an error)
+//! ```
+//! Every call takes its token before it is signed, and the HTTP client lets nothing out that did not pay.
+
+mod client;
+mod convert;
+mod endpoints;
+mod fault;
+mod lookup;
+mod observe;
+mod perform;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use client::{AwsConfig, Place, discover};
+pub use fault::{Class, Fault};
+
+use crate::{
+    budget::{Ask, Budget, Permit, Service},
+    model::{Lane, TargetGroupArn, Unit},
+    plan::Mutation,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use client::Clients;
+use lookup::Lookup;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// AWS, as seen from one account, region and VPC; clones share everything.
+#[derive(Clone)]
+pub struct Aws {
+    clients: Clients,
+    budget: Budget,
+    lookup: Lookup,
+    /// Target groups that this process made: nobody else has put targets into them.
+    made: Arc<Mutex<BTreeSet<TargetGroupArn>>>,
+}
+
+impl Aws {
+    /// AWS with the credentials that the environment offers.
+    pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget) -> Self {
+        Self::with(Clients::connect(config, place).await, budget)
+    }
+
+    /// AWS behind another HTTP client: the double, in process.
+    pub fn through(
+        http: SharedHttpClient,
+        credentials: SharedCredentialsProvider,
+        place: &Place,
+        budget: Budget,
+    ) -> Self {
+        Self::with(
+            Clients::new(&AwsConfig::default(), place, http, Some(credentials)),
+            budget,
+        )
+    }
+
+    fn with(clients: Clients, budget: Budget) -> Self {
+        Self {
+            clients,
+            budget,
+            lookup: Lookup::default(),
+            made: Arc::default(),
+        }
+    }
+
+    /// Waits for the token of a mutation.
+    pub async fn permit_for(&self, call: &Mutation, lane: Lane, unit: &Unit) -> Permit {
+        let ask = Ask {
+            service: service_of(call),
+            operation: call.operation(),
+            lane,
+            unit: unit.clone(),
+        };
+        self.budget.acquire(ask).await
+    }
+
+    /// Whether this process made a target group.
+    pub fn made(&self, group: &TargetGroupArn) -> bool {
+        self.made_groups().contains(group)
+    }
+
+    /// Calls made for a unit so far.
+    pub fn spent(&self, unit: &Unit) -> u64 {
+        self.budget.spent(unit).calls
+    }
+
+    /// Forgets what was spent for a unit that is gone.
+    pub fn forget(&self, unit: &Unit) {
+        self.budget.forget(unit);
+    }
+
+    fn made_groups(&self) -> std::sync::MutexGuard<'_, BTreeSet<TargetGroupArn>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Security groups are EC2's, everything else that is changed is Elastic Load Balancing's.
+fn service_of(call: &Mutation) -> Service {
+    match call {
+        Mutation::CreateSecurityGroup { .. }
+        | Mutation::AuthorizeIngress { .. }
+        | Mutation::RevokeIngress { .. }
+        | Mutation::TagSecurityGroup { .. }
+        | Mutation::UntagSecurityGroup { .. }
+        | Mutation::DeleteSecurityGroup { .. } => Service::Ec2,
+        _ => Service::ElasticLoadBalancing,
+    }
+}

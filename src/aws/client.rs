@@ -1,0 +1,224 @@
+//! The SDK's clients, and the only way out of the process for their requests.
+//!
+//! ```text
+//! call ─► permit ─► SDK (no retries) ─► Gate: paid? ─► HTTP
+//!                                         │ no
+//!                                         ▼ refused: a bug, not a call
+//! credentials ─► their own HTTP client, no permit needed
+//! ```
+
+use super::fault::Fault;
+use crate::budget::{Ask, Budget, Outcome, Permit, Service};
+use crate::model::{Lane, Unit, VpcId};
+use anyhow::{Context, Result, bail};
+use aws_config::{BehaviorVersion, Region, SdkConfig, imds, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    },
+    orchestrator::{HttpRequest, HttpResponse},
+    result::{ConnectorError, SdkError},
+    runtime_components::RuntimeComponents,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
+
+/// How long a call may take: shorter than what the lease must still be ours for when it is sent.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long instance metadata may take to answer; it is on the same machine.
+const METADATA: Duration = Duration::from_secs(2);
+
+tokio::task_local! {
+    /// Whether the call that is being made has a permit that was not used yet.
+    static PAID: Cell<bool>;
+}
+
+/// What the operator said of AWS.
+#[derive(Clone, Debug, Default)]
+pub struct AwsConfig {
+    /// `--aws-region`; else found.
+    pub region: Option<String>,
+    /// `--aws-vpc-id`; else found.
+    pub vpc: Option<VpcId>,
+    /// `--aws-api-endpoints`: service id → URL.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// Where we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Region.
+    pub region: String,
+    /// VPC.
+    pub vpc: VpcId,
+}
+
+/// Region and VPC: as given, else from instance metadata.
+///
+/// # Errors
+/// What could not be found, and which flags to give.
+pub async fn discover(config: &AwsConfig) -> Result<Place> {
+    if let (Some(region), Some(vpc)) = (&config.region, &config.vpc) {
+        return Ok(Place {
+            region: region.clone(),
+            vpc: vpc.clone(),
+        });
+    }
+    let client = imds::Client::builder()
+        .configure(&aws_config::provider_config::ProviderConfig::with_default_region().await)
+        .max_attempts(2)
+        .connect_timeout(METADATA)
+        .read_timeout(METADATA)
+        .build();
+    let ask = async |path: &str| -> Result<String> {
+        let answer = client.get(path).await.with_context(|| {
+            "region and VPC were not both given, and instance metadata cannot be reached (a pod is one hop too far \
+             away unless the instance's hop limit is 2). Give --aws-region and --aws-vpc-id"
+                .to_owned()
+        })?;
+        Ok(answer.as_ref().to_owned())
+    };
+    let region = match &config.region {
+        Some(region) => region.clone(),
+        None => ask("/latest/meta-data/placement/region").await?,
+    };
+    let vpc = match &config.vpc {
+        Some(vpc) => vpc.clone(),
+        None => {
+            let mac = ask("/latest/meta-data/mac").await?;
+            let vpc = ask(&format!(
+                "/latest/meta-data/network/interfaces/macs/{}/vpc-id",
+                mac.trim()
+            ))
+            .await?;
+            if !vpc.starts_with("vpc-") {
+                bail!("instance metadata names no VPC but `{vpc}`. Give --aws-vpc-id");
+            }
+            VpcId::from(vpc.trim())
+        }
+    };
+    Ok(Place { region, vpc })
+}
+
+/// The clients.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    pub ec2: aws_sdk_ec2::Client,
+    pub acm: aws_sdk_acm::Client,
+}
+
+impl Clients {
+    /// Clients with the default chain of credentials, whose own requests need no permit.
+    pub async fn connect(config: &AwsConfig, place: &Place) -> Self {
+        let region = Region::new(place.region.clone());
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .load()
+            .await;
+        let https = Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+            .build_https();
+        Self::new(config, place, https, shared.credentials_provider())
+    }
+
+    /// Clients that send through `http`.
+    pub fn new(
+        config: &AwsConfig,
+        place: &Place,
+        http: SharedHttpClient,
+        credentials: Option<SharedCredentialsProvider>,
+    ) -> Self {
+        let mut shared = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(place.region.clone()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build())
+            .http_client(Gate(http));
+        shared.set_credentials_provider(credentials);
+        shared.set_sleep_impl(Some(aws_smithy_runtime_api::shared::IntoShared::into_shared(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        )));
+        let shared = shared.build();
+        let url = |service: &str| config.endpoints.get(service).cloned();
+        let mut elb = aws_sdk_elasticloadbalancingv2::config::Builder::from(&shared);
+        elb.set_endpoint_url(url("Elastic Load Balancing v2"));
+        let mut ec2 = aws_sdk_ec2::config::Builder::from(&shared);
+        ec2.set_endpoint_url(url("EC2"));
+        let mut acm = aws_sdk_acm::config::Builder::from(&shared);
+        acm.set_endpoint_url(url("ACM"));
+        Self {
+            elb: aws_sdk_elasticloadbalancingv2::Client::from_conf(elb.build()),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2.build()),
+            acm: aws_sdk_acm::Client::from_conf(acm.build()),
+        }
+    }
+}
+
+/// Sends a call that is paid for, and books how it ended.
+pub(super) async fn send<T, E>(
+    mut permit: Permit,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, Fault>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let (service, operation) = (permit.ask().service, permit.ask().operation);
+    permit.sent();
+    // The SDK's futures are tens of kilobytes: on the heap they do not add up in whoever awaits them.
+    let answer = PAID.scope(Cell::new(true), Box::pin(call)).await;
+    let answer = answer.map_err(|error| Fault::new(service, operation, &error));
+    permit.settle(answer.as_ref().map_or_else(Fault::outcome, |_| Outcome::Done));
+    answer
+}
+
+/// Waits for the token of a read and sends it; a throttled one waits for the next.
+pub(super) async fn read<T, E, F>(
+    budget: &Budget,
+    unit: &Unit,
+    lane: Lane,
+    what: (Service, &'static str),
+    call: impl Fn() -> F,
+) -> Result<T, Fault>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    loop {
+        let permit = budget
+            .acquire(Ask {
+                service: what.0,
+                operation: what.1,
+                lane,
+                unit: unit.clone(),
+            })
+            .await;
+        match send(permit, call()).await {
+            Err(fault) if fault.class == super::Class::Throttled => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Lets requests out that are paid for, one a permit.
+#[derive(Debug)]
+struct Gate<T>(T);
+
+impl HttpClient for Gate<SharedHttpClient> {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Gate(self.0.http_connector(settings, components)))
+    }
+}
+
+impl HttpConnector for Gate<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if PAID.try_with(|paid| paid.replace(false)).unwrap_or(false) {
+            return self.0.call(request);
+        }
+        debug_assert!(false, "a request without a permit: {}", request.uri());
+        let error = ConnectorError::other("a request without a permit; this is a bug of albacore".into(), None);
+        HttpConnectorFuture::ready(Err(error))
+    }
+}

@@ -1,0 +1,455 @@
+//! What AWS holds, read again: with a reason only.
+//!
+//! ```text
+//! load balancers ┐              ┌─► attributes
+//! target groups ─┴─► tags: ours?┼─► listeners ─► rules, certificates, tags      security group of the group
+//! ```
+//! Names and tags tell what is ours. Of target groups only those are asked for their tags that one of our load balancers
+//! uses or nobody does.
+
+use super::{Aws, Fault, client::read, convert};
+use crate::{
+    budget::Service,
+    model::*,
+    plan::{
+        NetworkObserved, Observed, ObservedListener, ObservedLoadBalancer, ObservedRule, ObservedSecurityGroup,
+        ObservedTargetGroup, TargetsObserved,
+    },
+};
+use aws_sdk_ec2::types::Filter;
+use aws_sdk_elasticloadbalancingv2::types as elb;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Resources of one DescribeTags ("DescribeTags", Elastic Load Balancing API reference).
+const TAGGED: usize = 20;
+/// Results of a page at most ("DescribeLoadBalancers", same).
+const PAGE: i32 = 400;
+
+const ELB: Service = Service::ElasticLoadBalancing;
+
+impl Aws {
+    /// What AWS holds for a group. `known` is what is remembered: its load balancers and target groups are looked at
+    /// whatever their names.
+    ///
+    /// # Errors
+    /// AWS could not be asked.
+    pub async fn observe_group(
+        &self,
+        unit: &Unit,
+        settings: &Settings,
+        key: &GroupKey,
+        known: &Observed,
+    ) -> Result<Observed, Fault> {
+        Observe {
+            aws: self,
+            unit,
+            settings,
+        }
+        .group(key, known)
+        .await
+    }
+
+    /// The shared backend security group, and our rules on these security groups of nodes and pods.
+    ///
+    /// # Errors
+    /// AWS could not be asked.
+    pub async fn observe_network(
+        &self,
+        settings: &Settings,
+        groups: &BTreeSet<SecurityGroupId>,
+    ) -> Result<NetworkObserved, Fault> {
+        let unit = Unit::Network;
+        let observe = Observe {
+            aws: self,
+            unit: &unit,
+            settings,
+        };
+        let backend = observe
+            .security_groups(&[
+                filter("vpc-id", settings.vpc.as_str()),
+                filter(&format!("tag:{}", tags::CLUSTER), &settings.cluster),
+                filter(&format!("tag:{}", tags::SHARED_RESOURCE), tags::RESOURCE_BACKEND),
+            ])
+            .await?;
+        let mut endpoint_rules = BTreeMap::new();
+        if !groups.is_empty() {
+            let ids = groups.iter().map(ToString::to_string).collect();
+            let by_id = Filter::builder().name("group-id").set_values(Some(ids)).build();
+            for found in observe.security_groups(&[by_id]).await? {
+                let ours: BTreeSet<Permission> = found
+                    .group
+                    .ingress
+                    .into_iter()
+                    .filter(|permission| permission.description == security_group::ENDPOINT_RULE_DESCRIPTION)
+                    .collect();
+                if !ours.is_empty() {
+                    endpoint_rules.insert(found.id, ours);
+                }
+            }
+        }
+        Ok(NetworkObserved {
+            backend: backend.into_iter().next(),
+            endpoint_rules,
+        })
+    }
+
+    /// The targets of a target group that are registered and not draining.
+    ///
+    /// # Errors
+    /// AWS could not be asked, or the target group is gone.
+    pub async fn registered(&self, unit: &Unit, group: &TargetGroupArn) -> Result<TargetsObserved, Fault> {
+        let health = self.health_in(Lane::Change, unit, group).await?;
+        let draining = elb::TargetHealthStateEnum::Draining.as_str();
+        let registered = health
+            .into_iter()
+            .filter(|(_, state)| state != draining)
+            .map(|(target, _)| target);
+        Ok(TargetsObserved {
+            registered: registered.collect(),
+        })
+    }
+
+    /// The state of each target of a target group, as AWS names it: `initial`, `healthy`, `unhealthy`, `unused`, …
+    ///
+    /// # Errors
+    /// AWS could not be asked, or the target group is gone.
+    pub async fn health(&self, unit: &Unit, group: &TargetGroupArn) -> Result<BTreeMap<Target, String>, Fault> {
+        self.health_in(Lane::Health, unit, group).await
+    }
+
+    async fn health_in(
+        &self,
+        lane: Lane,
+        unit: &Unit,
+        group: &TargetGroupArn,
+    ) -> Result<BTreeMap<Target, String>, Fault> {
+        let answer = read(&self.budget, unit, lane, (ELB, "DescribeTargetHealth"), || {
+            self.clients
+                .elb
+                .describe_target_health()
+                .target_group_arn(group.as_str())
+                .send()
+        })
+        .await?;
+        let state = |told: &elb::TargetHealthDescription| {
+            let target = convert::target(told.target.as_ref()?)?;
+            Some((target, told.target_health.as_ref()?.state.as_ref()?.as_str().to_owned()))
+        };
+        Ok(answer.target_health_descriptions().iter().filter_map(state).collect())
+    }
+
+    /// Whether a load balancer is provisioned.
+    ///
+    /// # Errors
+    /// AWS could not be asked, or the load balancer is gone.
+    pub async fn is_active(&self, unit: &Unit, arn: &LoadBalancerArn) -> Result<bool, Fault> {
+        let answer = read(&self.budget, unit, Lane::Change, (ELB, "DescribeLoadBalancers"), || {
+            self.clients
+                .elb
+                .describe_load_balancers()
+                .load_balancer_arns(arn.as_str())
+                .send()
+        })
+        .await?;
+        let state = answer
+            .load_balancers()
+            .first()
+            .and_then(|lb| lb.state.as_ref()?.code.as_ref());
+        Ok(matches!(
+            state,
+            Some(elb::LoadBalancerStateEnum::Active | elb::LoadBalancerStateEnum::ActiveImpaired)
+        ))
+    }
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// Pages of a Describe of Elastic Load Balancing, each paid for.
+macro_rules! pages {
+    ($self:ident, $operation:literal, $request:expr, $items:ident) => {{
+        let mut all = Vec::new();
+        let mut marker = None;
+        loop {
+            let page = read(&$self.aws.budget, $self.unit, Lane::Change, (ELB, $operation), || {
+                $request.set_marker(marker.clone()).page_size(PAGE).send()
+            })
+            .await?;
+            all.extend(page.$items.unwrap_or_default());
+            marker = page.next_marker.filter(|marker| !marker.is_empty());
+            if marker.is_none() {
+                break all;
+            }
+        }
+    }};
+}
+
+struct Observe<'a> {
+    aws: &'a Aws,
+    unit: &'a Unit,
+    settings: &'a Settings,
+}
+
+impl Observe<'_> {
+    async fn group(&self, key: &GroupKey, known: &Observed) -> Result<Observed, Fault> {
+        let elb = &self.aws.clients.elb;
+        let load_balancers = pages!(
+            self,
+            "DescribeLoadBalancers",
+            elb.describe_load_balancers(),
+            load_balancers
+        );
+        let target_groups = pages!(
+            self,
+            "DescribeTargetGroups",
+            elb.describe_target_groups(),
+            target_groups
+        );
+        let load_balancers: Vec<elb::LoadBalancer> = load_balancers
+            .into_iter()
+            .filter(|lb| self.may_be_ours(lb, key, known))
+            .collect();
+        let candidates: BTreeSet<&str> = load_balancers
+            .iter()
+            .filter_map(|lb| lb.load_balancer_arn.as_deref())
+            .collect();
+        let target_groups: Vec<elb::TargetGroup> = target_groups
+            .into_iter()
+            .filter(|group| {
+                let attached = group.load_balancer_arns();
+                group.vpc_id.as_deref() == Some(self.settings.vpc.as_str())
+                    && (attached.is_empty() || attached.iter().any(|arn| candidates.contains(arn.as_str())))
+            })
+            .collect();
+        let arns = candidates.iter().copied().chain(
+            target_groups
+                .iter()
+                .filter_map(|group| group.target_group_arn.as_deref()),
+        );
+        let mut tags = self.tags(arns.map(ToOwned::to_owned).collect()).await?;
+        let mut ours = |arn: &Option<String>| {
+            let tags = tags.remove(arn.as_deref()?)?;
+            self.is_ours(&tags, key).then_some(tags)
+        };
+        let mut observed = Observed::default();
+        for told in &target_groups {
+            let Some(tags) = ours(&told.target_group_arn) else {
+                continue;
+            };
+            observed.target_groups.extend(self.target_group(told, tags).await?);
+        }
+        for told in &load_balancers {
+            let Some(tags) = ours(&told.load_balancer_arn) else {
+                continue;
+            };
+            observed.load_balancers.push(self.load_balancer(told, tags).await?);
+        }
+        observed.load_balancers.sort_by(|a, b| a.arn.cmp(&b.arn));
+        observed.target_groups.sort_by(|a, b| a.arn.cmp(&b.arn));
+        let managed = self
+            .security_groups(&[
+                filter("vpc-id", self.settings.vpc.as_str()),
+                filter(&format!("tag:{}", tags::CLUSTER), &self.settings.cluster),
+                filter(&format!("tag:{}", tags::STACK), &key.stack()),
+            ])
+            .await?;
+        observed.security_group = managed.into_iter().next();
+        Ok(observed)
+    }
+
+    fn is_ours(&self, tags: &Tags, key: &GroupKey) -> bool {
+        tags.get(tags::CLUSTER) == Some(&self.settings.cluster) && tags.get(tags::STACK) == Some(&key.stack())
+    }
+
+    /// Whether the tags of a load balancer are worth a look: it is remembered, is called as we call those of this group,
+    /// or has a name that somebody chose.
+    fn may_be_ours(&self, told: &elb::LoadBalancer, key: &GroupKey, known: &Observed) -> bool {
+        let arn = LoadBalancerArn::from(told.load_balancer_arn.as_deref().unwrap_or_default());
+        let name = told.load_balancer_name.as_deref().unwrap_or_default();
+        let schemes = [Scheme::Internal, Scheme::InternetFacing];
+        told.r#type == Some(elb::LoadBalancerTypeEnum::Application)
+            && told.vpc_id.as_deref() == Some(self.settings.vpc.as_str())
+            && (known.load_balancer(&arn).is_some()
+                || schemes
+                    .iter()
+                    .any(|scheme| names::load_balancer(&self.settings.cluster, key, *scheme) == name)
+                || !names::is_generated(name))
+    }
+
+    async fn tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Fault> {
+        let mut tags = BTreeMap::new();
+        for some in arns.chunks(TAGGED) {
+            let answer = read(&self.aws.budget, self.unit, Lane::Change, (ELB, "DescribeTags"), || {
+                self.aws
+                    .clients
+                    .elb
+                    .describe_tags()
+                    .set_resource_arns(Some(some.to_vec()))
+                    .send()
+            })
+            .await?;
+            for told in answer.tag_descriptions() {
+                tags.insert(
+                    told.resource_arn.clone().unwrap_or_default(),
+                    convert::tags_of_elb(told.tags()),
+                );
+            }
+        }
+        Ok(tags)
+    }
+
+    async fn target_group(&self, told: &elb::TargetGroup, tags: Tags) -> Result<Option<ObservedTargetGroup>, Fault> {
+        let (Some(arn), Some(mut group)) = (told.target_group_arn.as_deref(), convert::target_group(told, tags)) else {
+            return Ok(None);
+        };
+        let answer = read(
+            &self.aws.budget,
+            self.unit,
+            Lane::Change,
+            (ELB, "DescribeTargetGroupAttributes"),
+            || {
+                self.aws
+                    .clients
+                    .elb
+                    .describe_target_group_attributes()
+                    .target_group_arn(arn)
+                    .send()
+            },
+        )
+        .await?;
+        let attribute =
+            |told: &elb::TargetGroupAttribute| Some((told.key.clone()?, told.value.clone().unwrap_or_default()));
+        group.attributes = answer.attributes().iter().filter_map(attribute).collect();
+        Ok(Some(ObservedTargetGroup { arn: arn.into(), group }))
+    }
+
+    async fn load_balancer(&self, told: &elb::LoadBalancer, tags: Tags) -> Result<ObservedLoadBalancer, Fault> {
+        let elb = &self.aws.clients.elb;
+        let arn = told.load_balancer_arn.as_deref().unwrap_or_default();
+        let answer = read(
+            &self.aws.budget,
+            self.unit,
+            Lane::Change,
+            (ELB, "DescribeLoadBalancerAttributes"),
+            || elb.describe_load_balancer_attributes().load_balancer_arn(arn).send(),
+        )
+        .await?;
+        let attribute =
+            |told: &elb::LoadBalancerAttribute| Some((told.key.clone()?, told.value.clone().unwrap_or_default()));
+        let mut load_balancer = convert::load_balancer(told, tags);
+        load_balancer.attributes = answer.attributes().iter().filter_map(attribute).collect();
+
+        let listeners = pages!(
+            self,
+            "DescribeListeners",
+            elb.describe_listeners().load_balancer_arn(arn),
+            listeners
+        );
+        let mut found: Vec<(elb::Listener, Vec<elb::Rule>)> = Vec::new();
+        let mut arns = Vec::new();
+        for listener in listeners {
+            let arn = listener.listener_arn.clone().unwrap_or_default();
+            let rules = pages!(self, "DescribeRules", elb.describe_rules().listener_arn(&arn), rules);
+            // The default rule is the listener's own default action.
+            let rules: Vec<elb::Rule> = rules.into_iter().filter(|rule| rule.is_default != Some(true)).collect();
+            arns.push(arn);
+            arns.extend(rules.iter().filter_map(|rule| rule.rule_arn.clone()));
+            found.push((listener, rules));
+        }
+        let mut tags = self.tags(arns).await?;
+        let mut observed = ObservedLoadBalancer {
+            arn: arn.into(),
+            dns_name: told.dns_name.clone().unwrap_or_default(),
+            hosted_zone: told.canonical_hosted_zone_id.clone().unwrap_or_default().into(),
+            load_balancer,
+            listeners: BTreeMap::new(),
+        };
+        for (told, rules) in found {
+            let arn = told.listener_arn.clone().unwrap_or_default();
+            let Some(mut listener) = convert::listener(&told, tags.remove(&arn).unwrap_or_default()) else {
+                continue;
+            };
+            if listener.protocol == ListenerProtocol::Https {
+                listener.certificates.by_name = self.certificates(&arn).await?;
+            }
+            let mut rules: Vec<ObservedRule> = rules.iter().filter_map(|told| rule(told, &mut tags)).collect();
+            rules.sort_by_key(|rule| rule.priority);
+            observed.listeners.insert(
+                listener.port,
+                ObservedListener {
+                    arn: arn.into(),
+                    listener,
+                    rules,
+                },
+            );
+        }
+        Ok(observed)
+    }
+
+    /// Certificates chosen by name: the default one is listed too, marked as such, and once more if it is one of these.
+    async fn certificates(&self, listener: &str) -> Result<Vec<CertificateArn>, Fault> {
+        let request = || {
+            self.aws
+                .clients
+                .elb
+                .describe_listener_certificates()
+                .listener_arn(listener)
+        };
+        let certificates = pages!(self, "DescribeListenerCertificates", request(), certificates);
+        let by_name = certificates
+            .into_iter()
+            .filter(|certificate| certificate.is_default != Some(true));
+        let mut by_name: Vec<CertificateArn> = by_name.filter_map(|c| c.certificate_arn.map(Into::into)).collect();
+        by_name.sort();
+        by_name.dedup();
+        Ok(by_name)
+    }
+
+    async fn security_groups(&self, filters: &[Filter]) -> Result<Vec<ObservedSecurityGroup>, Fault> {
+        let mut found = Vec::new();
+        let mut token = None;
+        loop {
+            let page = read(
+                &self.aws.budget,
+                self.unit,
+                Lane::Change,
+                (Service::Ec2, "DescribeSecurityGroups"),
+                || {
+                    let request = self.aws.clients.ec2.describe_security_groups();
+                    request
+                        .set_filters(Some(filters.to_vec()))
+                        .max_results(1000)
+                        .set_next_token(token.clone())
+                        .send()
+                },
+            )
+            .await?;
+            found.extend(page.security_groups().iter().filter_map(|told| {
+                Some(ObservedSecurityGroup {
+                    id: told.group_id.as_deref()?.into(),
+                    group: convert::security_group(told),
+                })
+            }));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                found.sort_by(|a: &ObservedSecurityGroup, b| a.id.cmp(&b.id));
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn rule(told: &elb::Rule, tags: &mut BTreeMap<String, Tags>) -> Option<ObservedRule> {
+    let arn = told.rule_arn.as_deref()?;
+    Some(ObservedRule {
+        arn: arn.into(),
+        priority: told.priority.as_deref()?.parse().ok()?,
+        rule: Rule {
+            conditions: convert::conditions(told.conditions()),
+            actions: convert::actions(told.actions()),
+            tags: tags.remove(arn).unwrap_or_default(),
+            owner: None,
+        },
+    })
+}
