@@ -62,6 +62,7 @@ pub(super) fn build(
     };
     build.reader.refuse_unknown();
     build.refuse_unsupported_params();
+    build.refuse_long_name(group);
     let order = build.order();
     let shared = build.shared();
     let ports = build.listeners();
@@ -144,6 +145,24 @@ impl<'a> Build<'a> {
                 self.reader
                     .problem(object, format!("spec.{field}"), Code::NotSupported, detail.to_owned());
             }
+        }
+    }
+
+    /// Bindings carry the name of an Ingress by itself as a label, which is shorter than a name may be ("Labels and
+    /// Selectors", Kubernetes documentation).
+    fn refuse_long_name(&mut self, group: &GroupKey) {
+        let name = &self.ingress.key.name;
+        if matches!(group, GroupKey::Implicit(_)) && name.len() > 63 {
+            let detail = format!(
+                "`{name}` has {} characters, and an Ingress by itself may have 63 at most. Give it a shorter name, or put it into a group with `{PREFIX}group.name`.",
+                name.len()
+            );
+            self.reader.problem(
+                Object::Ingress(self.ingress.key.clone()),
+                "metadata.name".to_owned(),
+                Code::InvalidValue,
+                detail,
+            );
         }
     }
 

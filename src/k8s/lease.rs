@@ -133,17 +133,23 @@ impl Contender {
         )
     }
 
-    /// Contends until `stop` ends, then hands the lease over. Ends earlier when it was ours and is lost: then nothing may
-    /// be done any more, and the process should end.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    /// Contends until `stop` ends; then nothing new is begun, and when `drained` ends, or has taken too long, the lease is
+    /// handed over. Ends earlier when it was ours and is lost: then nothing may be done any more, and the process should
+    /// end.
+    pub async fn run(mut self, stop: impl Future<Output = ()>, drained: impl Future<Output = ()>) {
         tokio::select! {
-            () = self.contend() => tracing::error!("the lease is lost"),
-            () = stop => {
-                let held = self.until.send_replace(None).is_some();
-                if held && let Err(error) = self.release().await {
-                    tracing::warn!(%error, "the lease could not be handed over; it runs out by itself");
-                }
-            }
+            () = self.contend() => return tracing::error!("the lease is lost"),
+            () = stop => {}
+        }
+        if self.until.send_replace(None).is_none() {
+            return;
+        }
+        // Shorter than the lease runs without a renewal.
+        if tokio::time::timeout(self.config.renew_deadline, drained).await.is_err() {
+            tracing::warn!("calls were still under way when the time to stop was over");
+        }
+        if let Err(error) = self.release().await {
+            tracing::warn!(%error, "the lease could not be handed over; it runs out by itself");
         }
     }
 

@@ -1,2 +1,397 @@
-//! One task per unit.
+//! One task per unit: snapshot → build → resolve → plan → execute → report.
+//!
+//! ```text
+//! watches ─► facts ─touched units─► queue ─► tasks, one a unit ─► outcome ─► queue, or rest
+//!                                     ▲                              │
+//!                                     └── units wake each other ◄────┘
+//! ```
+//! Nothing is done before every kind was told once, nor while another process leads; facts are kept warm all the time.
+
+mod bindings;
+mod group;
+mod network;
+pub mod outcome;
 pub mod queue;
+mod report;
+pub mod state;
+
+pub use outcome::Outcome;
+
+use crate::{
+    aws::Aws,
+    execute::Executor,
+    facts::Cluster,
+    k8s::{
+        self, Events, Leadership, Writer,
+        custom::LoadBalancer,
+        memory,
+        watch::{Kind, Seen},
+    },
+    model::*,
+    telemetry::{Clock, Metrics},
+};
+use kube::ResourceExt;
+use queue::{GATHER, Queue};
+use state::Notes;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tracing::Instrument;
+
+/// Annotation on a LoadBalancer object by which an operator confirms that a group without members is to go.
+pub const CONFIRM_DELETION: &str = "albacore.dev/confirm-deletion";
+
+/// How long calls under way may take when the process is to stop; a call takes ten seconds at most.
+const DRAIN: Duration = Duration::from_secs(9);
+
+/// Everything a task needs.
+pub struct Controller {
+    /// The operator's settings.
+    pub settings: Settings,
+    /// AWS.
+    pub aws: Aws,
+    /// Kubernetes, to write.
+    pub writer: Writer,
+    /// Events.
+    pub events: Events,
+    /// Performs plans.
+    pub executor: Executor,
+    /// Whether we lead.
+    pub leadership: Leadership,
+    /// What time it is, for people.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    cluster: Mutex<Cluster>,
+    notes: Mutex<Notes>,
+    /// Spec hashes of bindings that were written and not yet seen.
+    written: Mutex<BTreeMap<ObjectKey, String>>,
+    wakes: mpsc::UnboundedSender<(Unit, Duration)>,
+}
+
+/// The parts a controller is made of.
+pub struct Parts {
+    /// The operator's settings.
+    pub settings: Settings,
+    /// AWS.
+    pub aws: Aws,
+    /// A client of the API server.
+    pub client: kube::Client,
+    /// This process, as events name it.
+    pub instance: String,
+    /// Whether we lead.
+    pub leadership: Leadership,
+    /// What time it is, for people.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A lock whose holder panicked guards data that is still whole: each change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a controller until `stop` ends, its watches end, or it is deposed; calls under way are finished.
+///
+/// # Errors
+/// What was remembered could not be read.
+pub async fn run(
+    parts: Parts,
+    mut seen: mpsc::Receiver<Seen>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), k8s::Fault> {
+    tokio::pin!(stop);
+    let (wakes, woken) = mpsc::unbounded_channel();
+    let controller = Arc::new(Controller {
+        executor: Executor::new(parts.aws.clone(), parts.leadership.clone()),
+        writer: Writer::new(parts.client.clone()),
+        events: Events::new(parts.client, &parts.instance),
+        cluster: Mutex::new(Cluster::new(parts.settings.clone())),
+        settings: parts.settings,
+        aws: parts.aws,
+        leadership: parts.leadership,
+        clock: parts.clock,
+        metrics: parts.metrics,
+        notes: Mutex::default(),
+        written: Mutex::default(),
+        wakes,
+    });
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        ready = controller.stand_by(&mut seen) => if !ready { return Ok(()) },
+    }
+    controller.recall().await?;
+    controller.lead(seen, woken, stop).await;
+    Ok(())
+}
+
+impl Controller {
+    /// The facts. Never held over an await; taken after [`Controller::notes`] where both are needed.
+    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        lock(&self.cluster)
+    }
+
+    /// The notes. Never held over an await.
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        lock(&self.notes)
+    }
+
+    /// Has a unit looked at after `delay`.
+    pub(crate) fn wake(&self, unit: Unit, delay: Duration) {
+        // A closed channel means that nobody leads any more.
+        let _ = self.wakes.send((unit, delay));
+    }
+
+    /// Keeps facts warm until everything was told once and we lead; `false` when the watches ended before.
+    async fn stand_by(&self, seen: &mut mpsc::Receiver<Seen>) -> bool {
+        let mut missing: BTreeSet<Kind> = Kind::ALL.into();
+        let mut leadership = self.leadership.clone();
+        let won = leadership.won();
+        tokio::pin!(won);
+        let mut leading = false;
+        while !(missing.is_empty() && leading) {
+            tokio::select! {
+                told = seen.recv() => match told {
+                    None => return false,
+                    Some(Seen::Synced(kind)) => {
+                        missing.remove(&kind);
+                        if missing.is_empty() {
+                            self.metrics.synced();
+                        }
+                    }
+                    Some(told) => {
+                        self.take_in(told);
+                    }
+                },
+                () = &mut won, if !leading => leading = true,
+            }
+        }
+        true
+    }
+
+    /// Takes in what a watch told; returns whom it concerns.
+    fn take_in(&self, seen: Seen) -> BTreeSet<Unit> {
+        match seen {
+            Seen::Changes(changes) => {
+                let mut cluster = self.cluster();
+                changes.into_iter().flat_map(|change| cluster.apply(change)).collect()
+            }
+            Seen::Synced(_) => BTreeSet::new(),
+            Seen::LoadBalancer(object) => self.see_object(&object).into_iter().collect(),
+            Seen::LoadBalancerGone(name) => {
+                let mut notes = self.notes();
+                let gone = notes
+                    .groups()
+                    .find(|(key, notes)| notes.known() && names::security_group(&self.settings.cluster, key) == name);
+                let key = gone.map(|(key, _)| key.clone());
+                key.map(|key| {
+                    // What it remembered is lost; the tags find everything again.
+                    notes.forget_group(&key);
+                    Unit::Group(key)
+                })
+                .into_iter()
+                .collect()
+            }
+        }
+    }
+
+    /// A LoadBalancer object changed: what a person wrote on it counts, our own words do not.
+    fn see_object(&self, object: &LoadBalancer) -> Option<Unit> {
+        let key = group_of(&object.spec.group);
+        let verify = object.annotations().get(crate::ingress::annotation::VERIFY).cloned();
+        let confirmed = object
+            .annotations()
+            .get(CONFIRM_DELETION)
+            .is_some_and(|value| value == "true");
+        let mut notes = self.notes();
+        let notes = notes.group(&key);
+        let news = notes.verify != verify || notes.confirmed != confirmed;
+        notes.verify = verify;
+        notes.confirmed = confirmed;
+        news.then_some(Unit::Group(key))
+    }
+
+    /// Reads what was remembered by whoever led before.
+    async fn recall(&self) -> Result<(), k8s::Fault> {
+        for object in self.writer.list_load_balancers().await? {
+            self.see_object(&object);
+            let status = object.status.unwrap_or_default();
+            let mut notes = self.notes();
+            let notes = notes.group(&group_of(&object.spec.group));
+            notes.doubtful = !status.in_flight.is_empty();
+            notes.in_flight = notes.doubtful;
+            // An object without a memory was made just before its maker ended: nothing is known, and it is not new.
+            notes.doubtful |= status.applied.is_none();
+            notes.remember(status.applied.unwrap_or_default());
+        }
+        let status = self.writer.cluster_network().await?;
+        let mut notes = self.notes();
+        notes.network_doubtful = !status.in_flight.is_empty();
+        notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Works on whatever is due, until told to stop or deposed.
+    async fn lead(
+        self: Arc<Self>,
+        mut seen: mpsc::Receiver<Seen>,
+        mut woken: mpsc::UnboundedReceiver<(Unit, Duration)>,
+        mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
+    ) {
+        let mut queue = Queue::default();
+        let mut tasks: JoinSet<(Unit, Outcome)> = JoinSet::new();
+        let mut units = BTreeMap::new();
+        let mut leadership = self.leadership.clone();
+        let lost = leadership.lost();
+        tokio::pin!(lost);
+        let remembered: Vec<Unit> = self.notes().groups().map(|(key, _)| Unit::Group(key.clone())).collect();
+        let now = Instant::now();
+        for unit in self.cluster().units().into_iter().chain(remembered) {
+            queue.schedule(unit, now);
+        }
+        loop {
+            let now = Instant::now();
+            while let Some((unit, generation)) = queue.take(now) {
+                let task = tasks.spawn(Arc::clone(&self).work(unit.clone(), generation));
+                units.insert(task.id(), unit);
+            }
+            self.metrics.queue(queue.depth());
+            let due = queue.next_due();
+            tokio::select! {
+                () = &mut lost => break,
+                () = &mut stop => break,
+                told = seen.recv() => match told {
+                    None => break,
+                    Some(told) => {
+                        let at = Instant::now() + GATHER;
+                        for unit in self.take_in(told) {
+                            queue.wake(unit, at);
+                        }
+                    }
+                },
+                Some((unit, delay)) = woken.recv() => queue.wake(unit, Instant::now() + delay),
+                Some(ended) = tasks.join_next_with_id() => {
+                    let (unit, outcome) = match ended {
+                        Ok((id, done)) => {
+                            units.remove(&id);
+                            done
+                        }
+                        Err(error) => {
+                            let Some(unit) = units.remove(&error.id()) else { continue };
+                            tracing::error!(%unit, %error, "a task panicked; this is a bug of albacore");
+                            (unit, Outcome::Failed { why: "a bug of albacore".to_owned() })
+                        }
+                    };
+                    queue.finish(&unit);
+                    if let Some(again) = self.rest(&unit, &outcome) {
+                        queue.schedule(unit, Instant::now() + again);
+                    }
+                }
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
+            }
+        }
+        // Each task ends after the call it is in: nothing is sent any more.
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tasks.shutdown().await;
+        }
+    }
+
+    async fn work(self: Arc<Self>, unit: Unit, mut generation: queue::Generation) -> (Unit, Outcome) {
+        let span = tracing::info_span!("reconcile", %unit);
+        let began = Instant::now();
+        let outcome = async {
+            let outcome = match &unit {
+                Unit::Network => Box::pin(self.reconcile_network(&mut generation)).await,
+                Unit::Group(key) => Box::pin(self.reconcile_group(key, &mut generation)).await,
+                Unit::Binding(key) => Box::pin(self.reconcile_binding(key, &mut generation)).await,
+            };
+            match &outcome {
+                Outcome::Failed { .. } => tracing::warn!("{outcome}"),
+                _ => tracing::debug!("{outcome}"),
+            }
+            outcome
+        }
+        .instrument(span)
+        .await;
+        self.metrics.reconciled(&unit, outcome.name(), began.elapsed());
+        (unit, outcome)
+    }
+
+    /// When a unit runs again by itself.
+    fn rest(&self, unit: &Unit, outcome: &Outcome) -> Option<Duration> {
+        let mut notes = self.notes();
+        let failures = match unit {
+            Unit::Network => &mut notes.network_failures,
+            Unit::Group(key) => &mut notes.group(key).failures,
+            Unit::Binding(key) => &mut notes.binding(key).failures,
+        };
+        *failures = if matches!(outcome, Outcome::Failed { .. }) {
+            *failures + 1
+        } else {
+            0
+        };
+        match outcome {
+            Outcome::Settled | Outcome::Superseded | Outcome::Deposed => None,
+            Outcome::Waiting { again, .. } => Some(*again),
+            Outcome::Failed { .. } => Some(outcome::rest(*failures)),
+        }
+    }
+
+    /// The shared backend security group, once it is there.
+    pub(crate) fn backend_group(&self) -> Option<SecurityGroupId> {
+        self.notes()
+            .network
+            .observed
+            .backend
+            .as_ref()
+            .map(|group| group.id.clone())
+    }
+
+    /// Notes whether a group wants the shared backend security group; the network is woken when that is news.
+    fn note_backend(&self, key: &GroupKey, wanted: bool) {
+        let before = self.notes().group(key).wants_backend.replace(wanted);
+        if before != Some(wanted) {
+            self.wake(Unit::Network, Duration::ZERO);
+        }
+    }
+
+    /// Nothing is left of a group.
+    fn forget_group(&self, key: &GroupKey) {
+        self.notes().forget_group(key);
+        self.cluster().forget_end(key);
+        self.aws.forget(&Unit::Group(key.clone()));
+        self.wake(Unit::Network, Duration::ZERO);
+    }
+
+    /// Whether a binding was written with this spec, and the watch has not told it yet.
+    fn wrote_binding(&self, key: &ObjectKey, hash: &str) -> bool {
+        let known = self.cluster().binding(key).is_some();
+        !known && lock(&self.written).get(key).is_some_and(|written| written == hash)
+    }
+
+    fn note_binding(&self, key: &ObjectKey, hash: &str) {
+        lock(&self.written).insert(key.clone(), hash.to_owned());
+    }
+
+    /// Whether this process made a target group, and so knows that it had no targets.
+    pub(crate) fn made_here(&self, group: &TargetGroupArn) -> bool {
+        self.aws.made(group)
+    }
+}
+
+/// The group that an object names.
+fn group_of(stack: &str) -> GroupKey {
+    match stack.split_once('/') {
+        Some((namespace, name)) => GroupKey::Implicit(ObjectKey::new(namespace, name)),
+        None => GroupKey::Explicit(stack.to_owned()),
+    }
+}

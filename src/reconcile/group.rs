@@ -1,0 +1,630 @@
+//! One task of a group: from facts to a load balancer that does what they say.
+//!
+//! ```text
+//! build ─► (read AWS, with a reason) ─► resolve ─► plan ─► execute ─► bindings ─► remember ─► status, events, finalizers
+//!   ▲                                      │ not found      │ refused       │
+//!   └──────────── a member's problem ──────┴────────────────┘               └─ once more, until nothing is left to do
+//! ```
+
+use super::{
+    Controller, Outcome,
+    queue::Generation,
+    report::Report,
+    state::{GroupMemory, Refusal},
+};
+use crate::{
+    aws::{Class, Fault},
+    execute::Stopped,
+    facts::{Cluster, Membership},
+    ingress::{self, BuildInput, Built, annotation::VERIFY},
+    k8s::memory,
+    model::*,
+    plan::{self, Intent, Observed, Plan, Readiness, Step, Wait},
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long a load balancer that was replaced is kept after DNS names the new one: 60 seconds that its name may be
+/// cached ("DNS name", Application Load Balancers user guide), and connections drain as long again, twice over for
+/// clients that look up late.
+const LINGER: Duration = Duration::from_secs(240);
+/// How soon something is tried again that AWS refuses because something else still uses it.
+const IN_USE: Duration = Duration::from_secs(5);
+/// How often the health of targets is asked for while a switch waits for it.
+const HEALTH: Duration = Duration::from_secs(4);
+/// How often a load balancer is looked at while it is provisioned; AWS takes minutes.
+const PROVISIONING: Duration = Duration::from_secs(15);
+/// How soon something is looked up again that was not found.
+const NOT_FOUND: Duration = Duration::from_secs(300);
+/// Rounds of one task: each but the last makes progress, so more would be a cycle.
+const ROUNDS: u32 = 40;
+/// Reads of one task: a memory that is wrong again after it was read is looked at later.
+const READS: u32 = 3;
+
+/// A task's view of its group.
+pub(super) struct Task<'a> {
+    pub controller: &'a Controller,
+    pub key: &'a GroupKey,
+    pub unit: Unit,
+    pub memory: GroupMemory,
+    /// The memory as it stands in the group's object.
+    stored: GroupMemory,
+    readiness: Readiness,
+    reads: u32,
+}
+
+/// What one round came to.
+enum Round {
+    /// Something was learned or done: once more.
+    Again,
+    /// Nothing is left that can be done now.
+    Done(Box<Intent>, Plan),
+    /// The task ends here.
+    End(Outcome),
+}
+
+impl Controller {
+    /// Brings a group's load balancer in line with what its members wish.
+    pub(super) async fn reconcile_group(&self, key: &GroupKey, generation: &mut Generation) -> Outcome {
+        let memory = self.notes().group(key).memory();
+        let mut task = Task {
+            controller: self,
+            key,
+            unit: Unit::Group(key.clone()),
+            stored: memory.clone(),
+            memory,
+            readiness: Readiness {
+                external_tags: self.settings.external_managed_tags.clone(),
+                ..Readiness::default()
+            },
+            reads: 0,
+        };
+        for _ in 0..ROUNDS {
+            let built = task.build();
+            if built.active.is_empty() && built.leaving.is_empty() {
+                return task.without_members(&built).await;
+            }
+            match task.round(&built, generation).await {
+                Round::Again => {}
+                Round::Done(intent, plan) => return task.finish(&built, &intent, &plan).await,
+                Round::End(outcome @ (Outcome::Superseded | Outcome::Deposed)) => {
+                    let saved = task.save(None).await;
+                    return saved.err().unwrap_or(outcome);
+                }
+                Round::End(outcome) => {
+                    let saved = task.save(None).await;
+                    task.report(&built, &[], &outcome).await;
+                    return saved.err().unwrap_or(outcome);
+                }
+            }
+        }
+        debug_assert!(false, "{key}: plans go round in a circle");
+        Outcome::Failed {
+            why: "a plan that never ends, which is a bug of albacore".to_owned(),
+        }
+    }
+}
+
+impl Task<'_> {
+    /// What the members wish, from facts and what is remembered.
+    fn build(&self) -> Built {
+        let notes = self.controller.notes();
+        let cluster = self.controller.cluster();
+        let now = Instant::now();
+        let refusals: BTreeMap<ObjectKey, Vec<Problem>> = notes
+            .find_group(self.key)
+            .into_iter()
+            .flat_map(|notes| &notes.refusals)
+            .filter(|(member, refusal)| {
+                cluster.ingress(member) == Some(&refusal.fact) && refusal.until.is_none_or(|until| now < until)
+            })
+            .map(|(member, refusal)| (member.clone(), refusal.problems.clone()))
+            .collect();
+        ingress::build(&BuildInput {
+            settings: &self.controller.settings,
+            group: self.key,
+            cluster: &cluster,
+            last_good: &self.memory.contributions,
+            refusals: &refusals,
+        })
+    }
+
+    async fn round(&mut self, built: &Built, generation: &mut Generation) -> Round {
+        let wished = self.verify_tokens();
+        if self.must_read(built, &wished) {
+            if self.reads == READS {
+                return Round::End(Outcome::Failed {
+                    why: "AWS differs from what was read a moment ago".to_owned(),
+                });
+            }
+            self.reads += 1;
+            let known = self.memory.observed.clone();
+            let read = self
+                .controller
+                .aws
+                .observe_group(&self.unit, &self.controller.settings, self.key, &known)
+                .await;
+            let mut read = match read {
+                Ok(read) => read,
+                Err(fault) => return Round::End(failed(&fault)),
+            };
+            let intended = self
+                .memory
+                .selectors
+                .as_ref()
+                .map(|_| built.draft.resolve(&self.memory.resolved));
+            read.remember(&known, intended.as_ref());
+            self.memory.observed = read;
+            self.memory.verified = wished;
+            self.controller.notes().group(self.key).doubtful = false;
+        } else if !self.controller.notes().group(self.key).known() {
+            self.memory.verified = wished;
+        }
+        if self.is_speechless(built) {
+            return Round::End(Outcome::Settled);
+        }
+        let resolved = match self.resolve(built).await {
+            Ok(Some(resolved)) => resolved,
+            Ok(None) => return Round::Again,
+            Err(fault) => return Round::End(failed(&fault)),
+        };
+        self.memory.resolved = resolved;
+        self.memory.selectors = Some(built.draft.selectors().clone());
+        let intent = built.draft.resolve(&self.memory.resolved);
+        self.controller
+            .note_backend(self.key, intent.load_balancer.is_some() && built.draft.needs_backend());
+        self.readiness.backend = self.controller.backend_group();
+        if let Err(outcome) = self.claim(built).await {
+            return Round::End(outcome);
+        }
+        let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
+        self.memory.observed.note(&plan, &self.readiness);
+        if plan.steps.is_empty() {
+            // Everything that was wished stands, or waits for something: from now on this is what is kept.
+            self.memory.contributions.clone_from(&built.contributions);
+            if let Err(outcome) = self.bindings(&intent).await {
+                return Round::End(outcome);
+            }
+            return match self.ask_readiness(&plan).await {
+                Ok(true) => Round::Again,
+                Ok(false) => Round::Done(Box::new(intent), plan),
+                Err(fault) => Round::End(failed(&fault)),
+            };
+        }
+        if let Err(outcome) = self.save(Some(&plan.steps)).await {
+            return Round::End(outcome);
+        }
+        let executor = &self.controller.executor;
+        let ran = executor
+            .run(&plan.steps, &self.unit, generation, &mut self.memory.observed)
+            .await;
+        if let Err(outcome) = self.bindings(&intent).await {
+            return Round::End(outcome);
+        }
+        match ran {
+            Ok(()) => Round::Again,
+            Err(Stopped::Superseded) => Round::End(Outcome::Superseded),
+            Err(Stopped::Deposed) => Round::End(Outcome::Deposed),
+            Err(Stopped::Refused { step, fault }) => self.refused(built, &step, &fault),
+        }
+    }
+
+    /// Values of `albacore.dev/verify`, by object.
+    fn verify_tokens(&self) -> BTreeMap<String, String> {
+        let own = self
+            .controller
+            .notes()
+            .group(self.key)
+            .verify
+            .clone()
+            .map(|token| ("LoadBalancer".to_owned(), token));
+        let cluster = self.controller.cluster();
+        let of_members = cluster.standing_in(self.key).filter_map(|ingress| {
+            Some((
+                Object::Ingress(ingress.key.clone()).to_string(),
+                ingress.annotations.get(VERIFY)?.clone(),
+            ))
+        });
+        of_members.chain(own).collect()
+    }
+
+    /// Whether what is remembered must be proven first: nothing is remembered of members that we, or ALBC, hold; an
+    /// outcome is unknown; or a user asks for it.
+    fn must_read(&self, built: &Built, wished: &BTreeMap<String, String>) -> bool {
+        let mut notes = self.controller.notes();
+        let notes = notes.group(self.key);
+        let adopt = !notes.known() && self.reads == 0 && {
+            let cluster = self.controller.cluster();
+            let held = |member: &ObjectKey| {
+                cluster
+                    .ingress(member)
+                    .is_some_and(|ingress| Cluster::held_by(ingress).contains(self.key))
+            };
+            built.active.iter().chain(&built.leaving).any(held)
+        };
+        // The first value that is seen of a new group asks for nothing: it is about to be made.
+        let asked = notes.known()
+            && wished
+                .iter()
+                .any(|(object, token)| self.memory.verified.get(object) != Some(token));
+        adopt || notes.doubtful || asked
+    }
+
+    /// Looks up what the selectors stand for, if they changed. `None` when that found problems: then the group is built
+    /// anew without the wishes that led there.
+    async fn resolve(&mut self, built: &Built) -> Result<Option<Resolved>, Fault> {
+        let selectors = built.draft.selectors();
+        if built.active.is_empty() || self.memory.selectors.as_ref() == Some(selectors) {
+            return Ok(Some(self.memory.resolved.clone()));
+        }
+        let before = self
+            .memory
+            .selectors
+            .clone()
+            .map(|selectors| (selectors, self.memory.resolved.clone()));
+        let (resolved, problems) = self
+            .controller
+            .aws
+            .resolve(
+                &self.controller.settings,
+                &self.unit,
+                selectors,
+                before.as_ref(),
+                &self.memory.observed,
+            )
+            .await?;
+        if problems.is_empty() {
+            return Ok(Some(resolved));
+        }
+        self.refuse(problems, Some(Instant::now() + NOT_FOUND));
+        Ok(None)
+    }
+
+    /// Keeps problems that only the edge can find, for the members as they are.
+    fn refuse(&self, problems: Vec<Problem>, until: Option<Instant>) {
+        let mut notes = self.controller.notes();
+        let cluster = self.controller.cluster();
+        let notes = notes.group(self.key);
+        let mut by_member: BTreeMap<ObjectKey, Vec<Problem>> = BTreeMap::new();
+        for problem in problems {
+            if let Some(member) = problem.member.clone() {
+                by_member.entry(member).or_default().push(problem);
+            }
+        }
+        for (member, problems) in by_member {
+            if let Some(fact) = cluster.ingress(&member) {
+                notes.refusals.insert(
+                    member,
+                    Refusal {
+                        fact: fact.clone(),
+                        until,
+                        problems,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Whether nobody can say what should be: AWS holds something for a member whose wishes cannot be read, and what it
+    /// wished last is not remembered. Then everything stays as it is.
+    fn is_speechless(&self, built: &Built) -> bool {
+        let silent = |member: &ObjectKey| !built.contributions.contains_key(member);
+        let held = |member: &ObjectKey| {
+            let cluster = self.controller.cluster();
+            cluster
+                .ingress(member)
+                .is_some_and(|ingress| Cluster::held_by(ingress).contains(self.key))
+        };
+        let all_silent = !built.active.is_empty() && built.active.iter().all(silent);
+        let forgotten = self.memory.contributions.is_empty() && built.active.iter().any(|m| silent(m) && held(m));
+        all_silent || (forgotten && !is_nothing(&self.memory.observed))
+    }
+
+    /// Puts our finalizer on every member before the first thing is made for it.
+    async fn claim(&self, built: &Built) -> Result<(), Outcome> {
+        let finalizer = self.key.finalizer();
+        for member in built.contributions.keys() {
+            let claimed = self
+                .controller
+                .cluster()
+                .ingress(member)
+                .is_none_or(|ingress| ingress.finalizers.contains(&finalizer) || ingress.deleting);
+            if !claimed {
+                self.controller
+                    .writer
+                    .set_finalizer(member, &finalizer, true)
+                    .await
+                    .map_err(said_no)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the memory to the group's object if it changed; `steps` are about to be performed, and stand there until
+    /// the next time.
+    async fn save(&mut self, steps: Option<&[Step]>) -> Result<(), Outcome> {
+        let changed = self.memory != self.stored;
+        let doubtful = self.controller.notes().group(self.key).doubtful;
+        let in_flight = self.controller.notes().group(self.key).in_flight;
+        // A doubt outlives the process only as what is in flight.
+        let clears = steps.is_none() && in_flight && !doubtful;
+        if !changed && steps.is_none() && !clears {
+            return Ok(());
+        }
+        let name = self.object_name();
+        if !self.controller.notes().group(self.key).known() {
+            self.controller
+                .writer
+                .create_load_balancer(&name, self.key)
+                .await
+                .map_err(said_no)?;
+        }
+        let applied = memory::encode(&self.memory);
+        let mut status = json!({ "applied": applied });
+        if let Some(steps) = steps {
+            let calls: BTreeSet<&str> = steps.iter().map(|step| step.call.operation()).collect();
+            status["inFlight"] = json!(calls);
+        } else if !doubtful {
+            status["inFlight"] = json!(null);
+        }
+        self.controller
+            .writer
+            .patch_load_balancer(&name, status)
+            .await
+            .map_err(said_no)?;
+        self.stored = self.memory.clone();
+        let mut notes = self.controller.notes();
+        let notes = notes.group(self.key);
+        notes.remember(applied);
+        notes.in_flight = steps.is_some() || (in_flight && doubtful);
+        Ok(())
+    }
+
+    /// Name of the group's object.
+    pub(super) fn object_name(&self) -> String {
+        names::security_group(&self.controller.settings.cluster, self.key)
+    }
+
+    /// What follows when AWS refuses a step.
+    fn refused(&mut self, built: &Built, step: &Step, fault: &Fault) -> Round {
+        let mut notes = self.controller.notes();
+        let doubtful = &mut notes.group(self.key).doubtful;
+        match fault.class {
+            _ if fault.outcome_unknown() => {
+                *doubtful = true;
+                Round::End(failed(fault))
+            }
+            Class::Missing | Class::Conflict => {
+                *doubtful = true;
+                Round::Again
+            }
+            Class::InUse => Round::End(Outcome::Waiting {
+                on: format!("AWS to let go: {fault}"),
+                again: IN_USE,
+            }),
+            Class::Rejected | Class::OverQuota => {
+                let members: Vec<ObjectKey> = match &step.owner {
+                    Some(owner) => vec![owner.clone()],
+                    None => built
+                        .active
+                        .iter()
+                        .filter(|m| !built.blocked.contains(*m))
+                        .cloned()
+                        .collect(),
+                };
+                let code = if fault.class == Class::OverQuota {
+                    Code::OverQuota
+                } else {
+                    Code::Refused
+                };
+                let problem = |member: ObjectKey| Problem {
+                    member: Some(member.clone()),
+                    object: Object::Ingress(member),
+                    field: step.call.operation().to_owned(),
+                    severity: Severity::Blocking,
+                    code,
+                    detail: format!("AWS refuses what this Ingress asks for: {fault}."),
+                };
+                let until = (fault.class == Class::OverQuota).then(|| Instant::now() + NOT_FOUND);
+                drop(notes);
+                self.refuse(members.into_iter().map(problem).collect(), until);
+                Round::Again
+            }
+            Class::Denied | Class::Throttled | Class::Unreachable => Round::End(failed(fault)),
+        }
+    }
+
+    /// Asks AWS for what a plan waits for; says whether anything is ready now that was not.
+    async fn ask_readiness(&mut self, plan: &Plan) -> Result<bool, Fault> {
+        let mut news = false;
+        for wait in &plan.waits {
+            match wait {
+                Wait::Targets { arn: Some(arn), .. } => {
+                    if !self.readiness.ready.contains(arn) && self.controller.targets_ready(&self.unit, arn).await? {
+                        news |= self.readiness.ready.insert(arn.clone());
+                    }
+                }
+                Wait::Active(arn) => {
+                    if !self.readiness.active.contains(arn) && self.controller.aws.is_active(&self.unit, arn).await? {
+                        news |= self.readiness.active.insert(arn.clone());
+                    }
+                }
+                Wait::Linger(arn) => {
+                    let mut notes = self.controller.notes();
+                    let since = *notes
+                        .group(self.key)
+                        .retired
+                        .entry(arn.clone())
+                        .or_insert_with(Instant::now);
+                    if since.elapsed() >= LINGER {
+                        news |= self.readiness.lingered.insert(arn.clone());
+                    }
+                }
+                Wait::Targets { arn: None, .. } | Wait::Backend | Wait::Name(_) => {}
+            }
+        }
+        Ok(news)
+    }
+
+    /// Everything that can be done is done: remember, report, let go.
+    async fn finish(mut self, built: &Built, intent: &Intent, plan: &Plan) -> Outcome {
+        if let Err(outcome) = self.save(None).await {
+            return outcome;
+        }
+        let outcome = waiting(&plan.waits);
+        self.report(built, &plan.problems, &outcome).await;
+        let finalizer = self.key.finalizer();
+        let gone = intent.load_balancer.is_none() && is_nothing(&self.memory.observed);
+        if !built.active.is_empty() || gone {
+            for member in &built.leaving {
+                if let Err(fault) = self.controller.writer.set_finalizer(member, &finalizer, false).await {
+                    return said_no(fault);
+                }
+            }
+        }
+        if gone {
+            if let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
+                return said_no(fault);
+            }
+            self.controller.forget_group(self.key);
+        }
+        outcome
+    }
+
+    /// A group that nobody belongs to, nor has to be taken out of.
+    async fn without_members(self, built: &Built) -> Outcome {
+        let known = self.controller.notes().group(self.key).known();
+        if !known {
+            // Somebody may have to be told why his Ingress belongs to nobody.
+            self.report(built, &[], &Outcome::Settled).await;
+            self.controller.forget_group(self.key);
+            return Outcome::Settled;
+        }
+        let evident =
+            self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed;
+        if !evident {
+            let problem = Problem {
+                member: None,
+                object: Object::LoadBalancer(self.object_name()),
+                field: super::CONFIRM_DELETION.to_owned(),
+                severity: Severity::Blocking,
+                code: Code::Lost,
+                detail: format!(
+                    "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted.",
+                    self.key,
+                    super::CONFIRM_DELETION
+                ),
+            };
+            self.report(built, &[problem], &Outcome::Settled).await;
+            return Outcome::Settled;
+        }
+        self.delete_all(built).await
+    }
+
+    /// Deletes everything of a group that was seen to end without anybody left to hold it.
+    async fn delete_all(mut self, built: &Built) -> Outcome {
+        let mut nobody = built.clone();
+        nobody.contributions.clear();
+        let intent = built.draft.resolve(&Resolved::default());
+        self.controller.note_backend(self.key, false);
+        let mut generation = Generation::unwatched();
+        for _ in 0..ROUNDS {
+            let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
+            if plan.steps.is_empty() {
+                return self.finish(&nobody, &intent, &plan).await;
+            }
+            if let Err(outcome) = self.save(Some(&plan.steps)).await {
+                return outcome;
+            }
+            let ran = self
+                .controller
+                .executor
+                .run(&plan.steps, &self.unit, &mut generation, &mut self.memory.observed)
+                .await;
+            if let Err(outcome) = self.bindings(&intent).await {
+                return outcome;
+            }
+            match ran {
+                Ok(()) => {}
+                Err(Stopped::Superseded) => return Outcome::Superseded,
+                Err(Stopped::Deposed) => return Outcome::Deposed,
+                Err(Stopped::Refused { step, fault }) => match self.refused(&nobody, &step, &fault) {
+                    Round::End(outcome) => return outcome,
+                    _ => {
+                        return Outcome::Waiting {
+                            on: "AWS to be read again".to_owned(),
+                            again: IN_USE,
+                        };
+                    }
+                },
+            }
+        }
+        Outcome::Failed {
+            why: "a deletion that never ends, which is a bug of albacore".to_owned(),
+        }
+    }
+
+    /// Tells users and operators how things are.
+    async fn report(&self, built: &Built, problems: &[Problem], outcome: &Outcome) {
+        let all: Vec<Problem> = built.problems.iter().chain(problems).cloned().collect();
+        Report {
+            task: self,
+            built,
+            problems: all,
+            outcome,
+        }
+        .write()
+        .await;
+    }
+
+    /// Whose an Ingress is now.
+    pub(super) fn is_member(&self, ingress: &ObjectKey) -> bool {
+        let cluster = self.controller.cluster();
+        let Some(fact) = cluster.ingress(ingress) else {
+            return false;
+        };
+        matches!(cluster.membership(&self.controller.settings, fact), Membership::Member(group, _) if group == *self.key)
+    }
+}
+
+/// Whether AWS holds nothing of a group.
+fn is_nothing(observed: &Observed) -> bool {
+    observed.load_balancers.is_empty() && observed.target_groups.is_empty() && observed.security_group.is_none()
+}
+
+/// When to look again at what a plan waits for.
+fn waiting(waits: &[Wait]) -> Outcome {
+    let again = |wait: &Wait| match wait {
+        Wait::Targets { .. } => HEALTH,
+        Wait::Active(_) => PROVISIONING,
+        Wait::Linger(_) => LINGER / 8,
+        // These units wake the group themselves; looking again is for the case that they could not.
+        Wait::Backend | Wait::Name(_) => Duration::from_secs(30),
+    };
+    match waits.iter().map(again).min() {
+        None => Outcome::Settled,
+        Some(again) => {
+            let on: Vec<String> = waits.iter().map(Wait::to_string).collect();
+            Outcome::Waiting {
+                on: on.join("; "),
+                again,
+            }
+        }
+    }
+}
+
+/// AWS said no, or nothing.
+pub(super) fn failed(fault: &Fault) -> Outcome {
+    Outcome::Failed { why: fault.to_string() }
+}
+
+/// Kubernetes said no, or nothing.
+pub(super) fn said_no(fault: crate::k8s::Fault) -> Outcome {
+    Outcome::Failed {
+        why: format!("Kubernetes: {fault}"),
+    }
+}

@@ -1,0 +1,164 @@
+//! What users and operators are told after a task.
+
+use super::{Outcome, group::Task};
+use crate::{ingress::Built, k8s::Note, model::*, report};
+use k8s_openapi::api::core::v1::ObjectReference;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Events vanish after an hour; what still holds is told again before.
+const REPEAT: Duration = Duration::from_secs(45 * 60);
+
+/// How a group is.
+pub(super) struct Report<'a> {
+    pub task: &'a Task<'a>,
+    pub built: &'a Built,
+    pub problems: Vec<Problem>,
+    pub outcome: &'a Outcome,
+}
+
+impl Report<'_> {
+    /// Writes status, events and the group's object, each only where it changed. What cannot be written is logged: it is
+    /// written at the next task.
+    pub async fn write(&self) {
+        let current = report::in_use(&self.task.memory.observed);
+        for member in &self.built.active {
+            self.write_status(
+                member,
+                current.map(|lb| (lb.dns_name.to_lowercase(), lb.listeners.keys().copied().collect())),
+            )
+            .await;
+        }
+        let mut told: Vec<ObjectKey> = self.built.active.clone();
+        told.extend(self.problems.iter().filter_map(|problem| problem.member.clone()));
+        told.sort();
+        told.dedup();
+        for member in &told {
+            self.tell(member).await;
+        }
+        self.show().await;
+    }
+
+    async fn write_status(&self, member: &ObjectKey, at: Option<(String, Vec<Port>)>) {
+        let Some((hostname, ports)) = at else { return };
+        let wanted = vec![(hostname.clone(), ports.clone())];
+        let stale = self
+            .task
+            .controller
+            .cluster()
+            .ingress(member)
+            .is_some_and(|fact| fact.status != wanted);
+        if stale
+            && let Err(error) = self
+                .task
+                .controller
+                .writer
+                .set_ingress_status(member, Some((&hostname, &ports)))
+                .await
+        {
+            tracing::warn!(ingress = %member, %error, "the status could not be written");
+        }
+    }
+
+    /// The notes about a member: its problems, or that all is well.
+    fn notes(&self, member: &ObjectKey) -> Vec<Note> {
+        let own = self
+            .problems
+            .iter()
+            .filter(|problem| problem.member.as_ref() == Some(member));
+        let mut notes: Vec<Note> = own
+            .map(|problem| Note {
+                warning: true,
+                reason: format!("{:?}", problem.code),
+                text: report::sentence(problem),
+            })
+            .collect();
+        if !self.built.blocked.contains(member) && self.task.is_member(member) {
+            match self.outcome {
+                Outcome::Settled => notes.push(Note {
+                    warning: false,
+                    reason: "SuccessfullyReconciled".to_owned(),
+                    text: "Successfully reconciled".to_owned(),
+                }),
+                Outcome::Failed { why } => notes.push(Note {
+                    warning: true,
+                    reason: "FailedDeployModel".to_owned(),
+                    text: format!("Not everything could be done yet, and is tried again: {why}"),
+                }),
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    async fn tell(&self, member: &ObjectKey) {
+        let notes = self.notes(member);
+        let now = Instant::now();
+        {
+            let mut all = self.task.controller.notes();
+            let told = &mut all.group(self.task.key).told;
+            if told
+                .get(member)
+                .is_some_and(|(before, at)| *before == notes && now - *at < REPEAT)
+            {
+                return;
+            }
+            told.insert(member.clone(), (notes.clone(), now));
+        }
+        let Some(uid) = self
+            .task
+            .controller
+            .cluster()
+            .ingress(member)
+            .map(|fact| fact.uid.clone())
+        else {
+            return;
+        };
+        let about = ObjectReference {
+            api_version: Some("networking.k8s.io/v1".to_owned()),
+            kind: Some("Ingress".to_owned()),
+            namespace: Some(member.namespace.clone()),
+            name: Some(member.name.clone()),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        };
+        for note in &notes {
+            self.task.controller.events.tell(&about, note).await;
+        }
+    }
+
+    /// Brings the group's object up to date, if it has one.
+    async fn show(&self) {
+        let spent = self.task.controller.aws.spent(&self.task.unit);
+        let facts = report::LoadBalancer {
+            observed: &self.task.memory.observed,
+            problems: &self.problems,
+            ready: *self.outcome == Outcome::Settled && self.built.blocked.is_empty(),
+            waits_for: match self.outcome {
+                Outcome::Settled => None,
+                outcome => Some(outcome.to_string()),
+            },
+        };
+        let status = report::load_balancer(&facts);
+        {
+            let mut all = self.task.controller.notes();
+            let notes = all.group(self.task.key);
+            if !notes.known() || notes.shown.as_ref() == Some(&status) {
+                return;
+            }
+            notes.shown = Some(status.clone());
+        }
+        let mut status = status;
+        status["calls"] = spent.into();
+        report::stamp(&mut status, self.task.controller.clock.now());
+        if let Err(error) = self
+            .task
+            .controller
+            .writer
+            .patch_load_balancer(&self.task.object_name(), status)
+            .await
+        {
+            tracing::warn!(group = %self.task.key, %error, "the LoadBalancer object could not be written");
+        }
+    }
+}

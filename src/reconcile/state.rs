@@ -1,0 +1,162 @@
+//! What is remembered of each unit between its tasks, and over a restart.
+//!
+//! The memory of a group is `status.applied` of its LoadBalancer object. Here it is kept as that text, compressed, and
+//! decoded when the group is worked on: ten thousand groups are some tens of megabytes.
+
+use crate::{
+    facts,
+    ingress::Contribution,
+    k8s::memory,
+    model::*,
+    network::HostGroups,
+    plan::{NetworkObserved, Observed, TargetsObserved},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+
+/// What is remembered of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupMemory {
+    /// The last good wishes of each member.
+    pub contributions: BTreeMap<ObjectKey, Contribution>,
+    /// What was looked up.
+    pub selectors: Option<Selectors>,
+    /// What it stood for.
+    pub resolved: Resolved,
+    /// What AWS holds.
+    pub observed: Observed,
+    /// Values of `albacore.dev/verify` that were acted upon, by object.
+    pub verified: BTreeMap<String, String>,
+}
+
+/// What is remembered of the cluster network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkMemory {
+    /// What AWS holds.
+    pub observed: NetworkObserved,
+    /// Security groups of nodes and pods, by instance.
+    pub hosts: BTreeMap<InstanceId, HostGroups>,
+}
+
+/// What a group's tasks know beyond its memory; lost with the process, and made anew without asking AWS.
+#[derive(Clone, Debug, Default)]
+pub struct GroupNotes {
+    /// Its memory as text; `None` for a group without an object in Kubernetes.
+    applied: Option<String>,
+    /// Problems that only the edge could find.
+    pub refusals: BTreeMap<ObjectKey, Refusal>,
+    /// Whether its load balancer wants the backend security group; `None` until it was built once.
+    pub wants_backend: Option<bool>,
+    /// Tasks that failed in a row.
+    pub failures: u32,
+    /// Whether what is remembered must not be believed until AWS was asked.
+    pub doubtful: bool,
+    /// Whether its object says that something is in flight.
+    pub in_flight: bool,
+    /// Value of `albacore.dev/verify` on its object.
+    pub verify: Option<String>,
+    /// Whether its object says that it may go although nobody was seen to end it.
+    pub confirmed: bool,
+    /// Load balancers that were replaced, and since when.
+    pub retired: BTreeMap<LoadBalancerArn, Instant>,
+    /// What was last told of each member, so that it is told again only when it changed or is old.
+    pub told: BTreeMap<ObjectKey, (Vec<crate::k8s::Note>, Instant)>,
+    /// What its object last said, so that it is written only when that changed.
+    pub shown: Option<serde_json::Value>,
+}
+
+/// A member's wishes that AWS, or a look at AWS, refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The member as it was: while it is the same, it is not asked for again …
+    pub fact: facts::Ingress,
+    /// … before this moment; `None` for what only an edit can mend.
+    pub until: Option<Instant>,
+    /// Why.
+    pub problems: Vec<Problem>,
+}
+
+impl GroupNotes {
+    /// Whether the group has an object in Kubernetes.
+    pub fn known(&self) -> bool {
+        self.applied.is_some()
+    }
+
+    /// Its memory; empty for one that cannot be read.
+    pub fn memory(&self) -> GroupMemory {
+        self.applied.as_deref().and_then(memory::decode).unwrap_or_default()
+    }
+
+    /// Keeps the memory that stands in the group's object.
+    pub fn remember(&mut self, applied: String) {
+        self.applied = Some(applied);
+    }
+}
+
+/// What is known of a binding's targets.
+#[derive(Clone, Debug, Default)]
+pub struct BindingNotes {
+    /// What AWS holds; `None` until it is known.
+    pub observed: Option<TargetsObserved>,
+    /// Tasks that failed in a row.
+    pub failures: u32,
+}
+
+/// Notes of every unit.
+#[derive(Debug, Default)]
+pub struct Notes {
+    groups: BTreeMap<GroupKey, GroupNotes>,
+    bindings: BTreeMap<ObjectKey, BindingNotes>,
+    /// The memory of the network, and whether it can be believed.
+    pub network: NetworkMemory,
+    /// Whether the network's memory must not be believed until AWS was asked.
+    pub network_doubtful: bool,
+    /// Whether AWS was asked once for what is not remembered.
+    pub network_read: bool,
+    /// Tasks of the network that failed in a row.
+    pub network_failures: u32,
+}
+
+impl Notes {
+    /// The notes of a group.
+    pub fn group(&mut self, key: &GroupKey) -> &mut GroupNotes {
+        self.groups.entry(key.clone()).or_default()
+    }
+
+    /// The notes of a group, if there are any.
+    pub fn find_group(&self, key: &GroupKey) -> Option<&GroupNotes> {
+        self.groups.get(key)
+    }
+
+    /// Groups that something is known of.
+    pub fn groups(&self) -> impl Iterator<Item = (&GroupKey, &GroupNotes)> {
+        self.groups.iter()
+    }
+
+    /// Forgets a group.
+    pub fn forget_group(&mut self, key: &GroupKey) {
+        self.groups.remove(key);
+    }
+
+    /// The notes of a binding.
+    pub fn binding(&mut self, key: &ObjectKey) -> &mut BindingNotes {
+        self.bindings.entry(key.clone()).or_default()
+    }
+
+    /// Forgets a binding.
+    pub fn forget_binding(&mut self, key: &ObjectKey) {
+        self.bindings.remove(key);
+    }
+
+    /// Whether one of `all` wants the backend security group; `None` while none does and one was not built yet.
+    pub fn backend_wanted(&self, all: &BTreeSet<GroupKey>) -> Option<bool> {
+        let wants = |key: &GroupKey| self.groups.get(key).and_then(|notes| notes.wants_backend);
+        if all.iter().any(|key| wants(key) == Some(true)) {
+            return Some(true);
+        }
+        all.iter().all(|key| wants(key).is_some()).then_some(false)
+    }
+}
