@@ -1,1 +1,133 @@
 //! Wiring: what is started, in which order, and how it stops.
+//!
+//! ```text
+//! configuration ─► region and VPC ─► AWS, Kubernetes, health and metrics
+//!                                       ├─► lease ─► leadership ┐
+//!                                       └─► watches ────────────┴─► controller
+//! SIGTERM ─► nothing new is sent ─► calls under way end ─► the lease is handed over ─► exit
+//! ```
+
+use crate::{
+    aws::{self, Aws},
+    budget::{Budget, BudgetConfig},
+    config::Config,
+    k8s::{Contender, Leadership, LeaseConfig, watch},
+    reconcile::{self, Parts},
+    telemetry::{self, Clock, Metrics},
+};
+use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch as flag,
+    task::JoinSet,
+};
+
+/// Runs the controller until it is told to stop, or has lost its lease.
+///
+/// # Errors
+/// What cannot be started, and what to do about it.
+pub async fn run(config: Config) -> Result<()> {
+    if !config.ignored.is_empty() {
+        tracing::info!(
+            flags = config.ignored.join(" "),
+            "these flags do nothing in albacore: it decides by itself"
+        );
+    }
+    let metrics = Metrics::default();
+    let mut servers = telemetry::serve(&config, &metrics).await?;
+
+    let place = aws::discover(&config.aws).await?;
+    let budget = Budget::new(BudgetConfig {
+        overrides: config.budget.clone(),
+        ..BudgetConfig::default()
+    });
+    metrics.watch(budget.clone());
+    let aws = Aws::connect(&config.aws, &place, budget).await;
+
+    let client_config = kube_config(&config).await?;
+    let client = kube::Client::try_from(client_config.clone()).context("the API server cannot be used")?;
+    let (stop, stopped) = flag::channel(false);
+    let (drain, drained) = flag::channel(false);
+    let mut background = JoinSet::new();
+    let leadership = match &config.lease {
+        None => Leadership::alone(),
+        Some(lease) => {
+            let mut own = client_config;
+            own.default_retry = false;
+            let own = kube::Client::try_from(own)?;
+            let names = LeaseConfig::new(&lease.namespace, &lease.name, &config.instance);
+            let (contender, leadership) = Contender::new(own, names);
+            background.spawn(contender.run(raised(stopped.clone()), raised(drained)));
+            leadership
+        }
+    };
+
+    let mut watches = JoinSet::new();
+    let seen = watch::start(&client, config.watch_namespace.as_deref(), &mut watches);
+    let parts = Parts {
+        settings: config.settings(place.vpc.clone()),
+        aws,
+        client,
+        instance: config.instance.clone(),
+        leadership: leadership.clone(),
+        clock: Clock::system(),
+        metrics: metrics.clone(),
+    };
+    background.spawn(tell_leadership(leadership, metrics, raised(stopped.clone())));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let controller = reconcile::run(parts, seen, raised(stopped));
+    tokio::pin!(controller);
+    let (done, failure) = tokio::select! {
+        done = &mut controller => (Some(done), None),
+        _ = terminate.recv() => (None, None),
+        _ = interrupt.recv() => (None, None),
+        Some(server) = servers.join_next() => (None, Some(server.map_err(Into::into).and_then(|served| served))),
+    };
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    let done = match done {
+        Some(done) => done,
+        None => controller.await,
+    };
+    drain.send_replace(true);
+    while background.join_next().await.is_some() {}
+    failure.unwrap_or(Ok(()))?;
+    done.context("what was remembered could not be read")
+}
+
+/// Keeps the metric up to date until told to stop.
+async fn tell_leadership(mut leadership: Leadership, metrics: Metrics, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    tokio::select! {
+        () = leadership.won() => metrics.leads(true),
+        () = &mut stop => return,
+    }
+    tokio::select! {
+        () = leadership.lost() => {}
+        () = &mut stop => {}
+    }
+    metrics.leads(false);
+}
+
+/// Ends when the flag is raised, or when nobody is left to raise it.
+async fn raised(mut raised: flag::Receiver<bool>) {
+    let _ = raised.wait_for(|raised| *raised).await;
+}
+
+async fn kube_config(config: &Config) -> Result<kube::Config> {
+    match &config.kubeconfig {
+        None => kube::Config::infer()
+            .await
+            .context("no API server: run in a cluster, or give --kubeconfig"),
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("--kubeconfig={}: cannot be read", path.display()))?;
+            let chosen = KubeConfigOptions::default();
+            kube::Config::from_custom_kubeconfig(file, &chosen)
+                .await
+                .with_context(|| format!("--kubeconfig={}", path.display()))
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What is counted. Labels come from closed sets: no namespace, no name, no ARN, so that a scrape does not grow with the
+//! cluster.
+
+use crate::{budget::Budget, model::Unit};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit as Of},
+};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// The metrics; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
+    synced: AtomicBool,
+    leads: Gauge,
+    waiting: Gauge,
+    running: Gauge,
+    reconciles: Family<Labels, Counter>,
+    durations: Family<Labels, Histogram>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let inner = Inner {
+            registry: Mutex::new(Registry::with_prefix("albacore")),
+            synced: AtomicBool::default(),
+            leads: Gauge::default(),
+            waiting: Gauge::default(),
+            running: Gauge::default(),
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 10))),
+        };
+        {
+            let mut registry = inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            registry.register("leader", "1 while this process leads", inner.leads.clone());
+            registry.register("units_waiting", "Units that are due, or will be", inner.waiting.clone());
+            registry.register("units_running", "Units being worked on", inner.running.clone());
+            registry.register(
+                "reconciles",
+                "Tasks by kind of unit and how they ended",
+                inner.reconciles.clone(),
+            );
+            registry.register_with_unit(
+                "reconcile_duration",
+                "How long tasks took",
+                Of::Seconds,
+                inner.durations.clone(),
+            );
+        }
+        Self(Arc::new(inner))
+    }
+}
+
+impl Metrics {
+    /// Every kind of object was told once.
+    pub fn synced(&self) {
+        self.0.synced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether every kind of object was told once.
+    pub fn is_synced(&self) -> bool {
+        self.0.synced.load(Ordering::Relaxed)
+    }
+
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.0.leads.set(leads.into());
+    }
+
+    /// Units waiting, and units running.
+    pub fn queue(&self, (waiting, running): (usize, usize)) {
+        self.0.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.0.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// A task ended.
+    pub fn reconciled(&self, unit: &Unit, outcome: &'static str, took: Duration) {
+        let kind = match unit {
+            Unit::Network => "network",
+            Unit::Group(_) => "group",
+            Unit::Binding(_) => "binding",
+        };
+        self.0
+            .reconciles
+            .get_or_create(&vec![("kind", kind), ("outcome", outcome)])
+            .inc();
+        self.0
+            .durations
+            .get_or_create(&vec![("kind", kind)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Tells what the budget's ledger and buckets say too, from now on.
+    pub fn watch(&self, budget: Budget) {
+        self.registry(|registry| registry.register_collector(Box::new(Spending(budget))));
+    }
+
+    /// Everything, in the text format of OpenMetrics.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        let written = self.registry(|registry| encode(&mut text, registry));
+        debug_assert!(written.is_ok(), "a String takes everything");
+        text
+    }
+
+    fn registry<T>(&self, with: impl FnOnce(&mut Registry) -> T) -> T {
+        with(&mut self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the budget knows, read when somebody asks.
+struct Spending(Budget);
+
+impl fmt::Debug for Spending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spending")
+    }
+}
+
+impl Collector for Spending {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let ledger = self.0.ledger();
+        let kinds = || {
+            ledger.by_kind.iter().map(|(kind, spent)| {
+                let labels: Labels = vec![
+                    ("service", kind.service.name()),
+                    ("operation", kind.operation),
+                    ("lane", kind.lane.name()),
+                    ("outcome", kind.outcome.name()),
+                ];
+                (labels, spent)
+            })
+        };
+        let calls = Family::<Labels, Counter>::default();
+        let waited = Family::<Labels, Counter<f64, std::sync::atomic::AtomicU64>>::default();
+        for (labels, spent) in kinds() {
+            calls.get_or_create(&labels).inc_by(spent.calls);
+            waited.get_or_create(&labels).inc_by(spent.waited.as_secs_f64());
+        }
+        let descriptor = encoder.encode_descriptor("aws_calls", "Calls to AWS", None, calls.metric_type())?;
+        calls.encode(descriptor)?;
+        let waits = "What calls waited for their tokens";
+        let descriptor =
+            encoder.encode_descriptor("aws_calls_waited", waits, Some(&Of::Seconds), waited.metric_type())?;
+        waited.encode(descriptor)?;
+        let credentials = ConstCounter::new(ledger.credentials);
+        let text = "Requests of credential providers, which need no token";
+        let descriptor = encoder.encode_descriptor("aws_credential_requests", text, None, credentials.metric_type())?;
+        credentials.encode(descriptor)?;
+        for level in self.0.levels() {
+            let bucket = level.bucket.to_string();
+            let rate = ConstGauge::new(level.per_second);
+            let text = "Tokens a second that AWS is believed to grant";
+            let mut descriptor = encoder.encode_descriptor("aws_bucket_rate", text, None, rate.metric_type())?;
+            let labels = [("bucket", bucket.as_str())];
+            rate.encode(descriptor.encode_family(&labels)?)?;
+            for (lane, waiting) in level.waiting {
+                let gauge = ConstGauge::new(i64::try_from(waiting).unwrap_or(i64::MAX));
+                let text = "Calls that wait for a token";
+                let mut descriptor =
+                    encoder.encode_descriptor("aws_bucket_waiting", text, None, gauge.metric_type())?;
+                let labels = [("bucket", bucket.as_str()), ("lane", lane.name())];
+                gauge.encode(descriptor.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{budget::*, model::Lane};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_spent_is_told() {
+        let metrics = Metrics::default();
+        let budget = Budget::new(BudgetConfig::default());
+        metrics.watch(budget.clone());
+        let ask = Ask {
+            service: Service::Ec2,
+            operation: "DescribeSubnets",
+            lane: Lane::Change,
+            unit: Unit::Network,
+        };
+        budget.acquire(ask).await.settle(Outcome::Done);
+        metrics.reconciled(&Unit::Network, "settled", Duration::from_millis(20));
+        let text = metrics.text();
+        for line in [
+            "albacore_aws_calls_total{service=\"ec2\",operation=\"DescribeSubnets\",lane=\"change\",outcome=\"done\"} 1",
+            "albacore_aws_bucket_rate{bucket=\"ec2.DescribeSubnets\"} 19.0",
+            "albacore_reconciles_total{kind=\"network\",outcome=\"settled\"} 1",
+            "albacore_leader 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+}
