@@ -1,4 +1,9 @@
 //! The whole controller, the AWS double and an in-memory Kubernetes API server in one process under paused time.
 
 pub mod api;
+pub mod bed;
 pub mod conformance;
+pub mod objects;
+pub mod picture;
+pub mod tripwire;
+pub mod world;

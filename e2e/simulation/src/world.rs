@@ -65,10 +65,21 @@ pub async fn sdk_config(double: &Double) -> aws_config::SdkConfig {
 pub async fn build(double: &Double) -> Result<World> {
     let config = sdk_config(double).await;
     let ec2 = aws_sdk_ec2::Client::new(&config);
-    let vpc = ec2.create_vpc().cidr_block("10.0.0.0/16").send().await?.vpc.and_then(|v| v.vpc_id).context("a VPC")?;
+    let vpc = ec2
+        .create_vpc()
+        .cidr_block("10.0.0.0/16")
+        .send()
+        .await?
+        .vpc
+        .and_then(|v| v.vpc_id)
+        .context("a VPC")?;
     let gateway = ec2.create_internet_gateway().send().await?.internet_gateway;
     let gateway = gateway.and_then(|g| g.internet_gateway_id).context("a gateway")?;
-    ec2.attach_internet_gateway().internet_gateway_id(&gateway).vpc_id(&vpc).send().await?;
+    ec2.attach_internet_gateway()
+        .internet_gateway_id(&gateway)
+        .vpc_id(&vpc)
+        .send()
+        .await?;
     let table = ec2.create_route_table().vpc_id(&vpc).send().await?.route_table;
     let public = table.and_then(|t| t.route_table_id).context("a route table")?;
     ec2.create_route()
@@ -97,13 +108,23 @@ pub async fn build(double: &Double) -> Result<World> {
                 .send()
                 .await?;
             if kind == "public" {
-                ec2.associate_route_table().route_table_id(&public).subnet_id(&subnet).send().await?;
+                ec2.associate_route_table()
+                    .route_table_id(&public)
+                    .subnet_id(&subnet)
+                    .send()
+                    .await?;
             }
             subnets.push((format!("{kind}-{zone}"), subnet));
         }
     }
 
-    let group = ec2.create_security_group().group_name("nodes").description("nodes and pods").vpc_id(&vpc).send().await?;
+    let group = ec2
+        .create_security_group()
+        .group_name("nodes")
+        .description("nodes and pods")
+        .vpc_id(&vpc)
+        .send()
+        .await?;
     let node_group = group.group_id.context("a security group")?;
     ec2.create_tags()
         .resources(&node_group)
@@ -114,7 +135,11 @@ pub async fn build(double: &Double) -> Result<World> {
     let mut nodes = Vec::new();
     for (number, zone) in (10..).zip(["a", "b", "c"]) {
         let address = Ipv4Addr::new(10, 0, number, 10);
-        let subnet = &subnets.iter().find(|(name, _)| *name == format!("private-{zone}")).context("a subnet")?.1;
+        let subnet = &subnets
+            .iter()
+            .find(|(name, _)| *name == format!("private-{zone}"))
+            .context("a subnet")?
+            .1;
         let interface = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)
             .subnet_id(subnet)
@@ -131,7 +156,11 @@ pub async fn build(double: &Double) -> Result<World> {
             .send()
             .await?;
         let instance = started.instances().first().context("an instance")?;
-        let interface = instance.network_interfaces().first().and_then(|i| i.network_interface_id()).context("an interface")?;
+        let interface = instance
+            .network_interfaces()
+            .first()
+            .and_then(|i| i.network_interface_id())
+            .context("an interface")?;
         ec2.assign_private_ip_addresses()
             .network_interface_id(interface)
             .set_private_ip_addresses(Some((64..96).map(|host| format!("10.0.{number}.{host}")).collect()))
@@ -156,5 +185,75 @@ pub async fn build(double: &Double) -> Result<World> {
         .send()
         .await?;
     let certificate = imported.certificate_arn.context("a certificate")?;
-    Ok(World { vpc, subnets, node_group, nodes, certificate, certificate_pem: made.cert.pem() })
+    Ok(World {
+        vpc,
+        subnets,
+        node_group,
+        nodes,
+        certificate,
+        certificate_pem: made.cert.pem(),
+    })
+}
+
+/// Somebody else's load balancer, target group and security group in the same VPC.
+///
+/// # Errors
+/// The call that failed.
+pub async fn add_strangers(double: &Double, world: &World) -> Result<()> {
+    let config = sdk_config(double).await;
+    let ec2 = aws_sdk_ec2::Client::new(&config);
+    let elb = aws_sdk_elasticloadbalancingv2::Client::new(&config);
+    let group = ec2
+        .create_security_group()
+        .group_name("legacy")
+        .description("legacy")
+        .vpc_id(&world.vpc)
+        .send()
+        .await?;
+    let group = group.group_id.context("a security group")?;
+    let subnets = world
+        .subnets
+        .iter()
+        .filter(|(name, _)| name.starts_with("private"))
+        .map(|(_, id)| id.clone())
+        .collect();
+    let made = elb
+        .create_load_balancer()
+        .name("legacy")
+        .scheme("internal".into())
+        .set_subnets(Some(subnets))
+        .security_groups(group)
+        .send()
+        .await?;
+    let lb = made
+        .load_balancers()
+        .first()
+        .and_then(|lb| lb.load_balancer_arn())
+        .context("a load balancer")?
+        .to_owned();
+    let made = elb
+        .create_target_group()
+        .name("legacy")
+        .protocol("HTTP".into())
+        .port(80)
+        .vpc_id(&world.vpc)
+        .target_type("ip".into())
+        .send()
+        .await?;
+    let target_group = made
+        .target_groups()
+        .first()
+        .and_then(|group| group.target_group_arn())
+        .context("a target group")?;
+    let forward = aws_sdk_elasticloadbalancingv2::types::Action::builder()
+        .r#type("forward".into())
+        .target_group_arn(target_group);
+    elb.create_listener()
+        .load_balancer_arn(lb)
+        .port(80)
+        .protocol("HTTP".into())
+        .default_actions(forward.build())
+        .send()
+        .await?;
+    Ok(())
 }

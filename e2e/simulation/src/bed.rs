@@ -1,0 +1,266 @@
+//! A controller between an AWS double and an API server, all in this process and on tokio's (paused) time.
+
+use crate::{
+    api::{Resource, Server},
+    objects,
+    tripwire::Tripwire,
+    world::{self, CLUSTER, REGION, World},
+};
+use albacore::{
+    aws::{Aws, Place},
+    budget::{Budget, BudgetConfig},
+    k8s::{Leadership, watch},
+    model::{Scheme, Settings, TargetType},
+    reconcile::{self, Parts},
+    telemetry::{Clock, Metrics},
+};
+use albacore_aws::{Double, Options, call::Service, journal::Entry};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+/// How long nothing may happen for everything to count as settled: longer than anything but a load balancer that
+/// lingers, and a name that was not found, waits.
+pub const QUIET: Duration = Duration::from_secs(100);
+
+/// Everything.
+pub struct Bed {
+    /// AWS.
+    pub double: Double,
+    /// What was in it from the start.
+    pub world: World,
+    /// Kubernetes.
+    pub api: Server,
+    /// What the operator configured.
+    pub settings: Settings,
+    /// Between the controller and AWS.
+    pub wire: Tripwire,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    controller: JoinHandle<()>,
+    _watches: JoinSet<()>,
+}
+
+impl Bed {
+    /// A bed with nodes, a class, and a namespace `shop` with Services `a` to `f`; no controller runs yet.
+    pub async fn new(options: Options) -> Self {
+        let double = Double::new(Options {
+            throttling: false,
+            ..options.clone()
+        });
+        let world = world::build(&double).await.expect("a world");
+        double.configure(|now| now.throttling = options.throttling);
+        double.clear_journal();
+        let api = Server::default();
+        let settings = Settings {
+            cluster: CLUSTER.to_owned(),
+            vpc: world.vpc.as_str().into(),
+            ingress_class: "alb".to_owned(),
+            disable_class_annotation: false,
+            disable_group_name_annotation: false,
+            default_tags: BTreeMap::new(),
+            external_managed_tags: Default::default(),
+            default_target_type: TargetType::Instance,
+            default_scheme: Scheme::Internal,
+            default_ssl_policy: "ELBSecurityPolicy-2016-08".to_owned(),
+            backend_security_group: true,
+            manage_backend_rules: false,
+        };
+        let bed = Self {
+            double,
+            world,
+            api,
+            settings,
+            wire: Tripwire::default(),
+            running: None,
+        };
+        bed.apply(objects::namespace("shop"));
+        bed.apply(objects::class());
+        objects::nodes(&bed.world).into_iter().for_each(|node| bed.apply(node));
+        for (number, name) in (30001..).zip(["a", "b", "c", "d", "e", "f"]) {
+            bed.apply(objects::service("shop", name, number));
+        }
+        bed
+    }
+
+    /// Creates or replaces an object.
+    pub fn apply(&self, object: Value) {
+        self.api.apply(object).expect("an object that is served");
+    }
+
+    /// Deletes an object, as `kubectl delete` does.
+    pub fn delete(&self, api_version: &str, kind: &str, namespace: &str, name: &str) {
+        let resource = Resource::of(api_version, kind).expect("a kind that is served");
+        let place = (resource, namespace.to_owned(), name.to_owned());
+        self.api.store().delete(&place).expect("an object that is there");
+    }
+
+    /// Deletes an Ingress.
+    pub fn delete_ingress(&self, namespace: &str, name: &str) {
+        self.delete("networking.k8s.io/v1", "Ingress", namespace, name);
+    }
+
+    /// An object as it is; `None` when it is not there.
+    pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+        let resource = Resource::of(api_version, kind)?;
+        self.api
+            .store()
+            .get(&(resource, namespace.to_owned(), name.to_owned()))
+            .ok()
+            .cloned()
+    }
+
+    /// All objects of a kind.
+    pub fn list(&self, api_version: &str, kind: &str) -> Vec<Value> {
+        let resource = Resource::of(api_version, kind).expect("a kind that is served");
+        self.api.store().list(resource, None).into_iter().cloned().collect()
+    }
+
+    /// Starts a controller that leads at once.
+    pub fn start(&mut self) {
+        assert!(self.running.is_none(), "a controller is running");
+        self.wire = Tripwire::default();
+        let place = Place {
+            region: REGION.to_owned(),
+            vpc: self.settings.vpc.clone(),
+        };
+        let credentials = SharedCredentialsProvider::new(Credentials::for_tests());
+        let budget = Budget::new(BudgetConfig::default());
+        let client = self.api.client();
+        let mut watches = JoinSet::new();
+        let seen = watch::start(&client, None, &mut watches);
+        let parts = Parts {
+            settings: self.settings.clone(),
+            aws: Aws::through(self.wire.over(self.double.http_client()), credentials, &place, budget),
+            client,
+            instance: "albacore-0".to_owned(),
+            leadership: Leadership::alone(),
+            clock: Clock::simulated(),
+            metrics: Metrics::default(),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let controller = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(fault) = reconcile::run(parts, seen, stopped).await {
+                tracing::warn!(%fault, "the controller ended");
+            }
+        });
+        self.running = Some(Running {
+            stop,
+            controller,
+            _watches: watches,
+        });
+    }
+
+    /// Stops the controller as SIGTERM does.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            drop(running.stop);
+            running.controller.await.expect("a controller that ends in order");
+        }
+    }
+
+    /// Ends the controller as SIGKILL does: in the middle of whatever it does.
+    pub async fn crash(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.controller.abort();
+            drop(running.controller.await);
+        }
+    }
+
+    /// Whether the controller is running.
+    pub fn is_running(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| !running.controller.is_finished())
+    }
+
+    /// Waits until nothing has happened for [`QUIET`], in AWS or in Kubernetes.
+    ///
+    /// # Panics
+    /// When that is not so within four hours.
+    pub async fn settle(&self) {
+        self.settle_for(QUIET).await;
+    }
+
+    /// Waits until nothing has happened for `quiet`.
+    ///
+    /// # Panics
+    /// When that is not so within four hours.
+    pub async fn settle_for(&self, quiet: Duration) {
+        let state = || (self.wire.calls(), self.api.store().revision());
+        let (mut before, mut still) = (state(), Duration::ZERO);
+        let step = Duration::from_secs(5);
+        for _ in 0..4 * 3600 / step.as_secs() {
+            sleep(step).await;
+            let now = state();
+            still = if now == before { still + step } else { Duration::ZERO };
+            before = now;
+            if still >= quiet {
+                return;
+            }
+        }
+        let last: Vec<String> = self.double.journal().iter().rev().take(12).map(told).collect();
+        panic!("nothing settles; the last calls were {last:#?}");
+    }
+
+    /// The calls since the last time this was asked, forgotten by that.
+    pub fn take_calls(&self) -> Calls {
+        let calls = self.double.journal();
+        self.double.clear_journal();
+        Calls(calls)
+    }
+
+    /// What AWS holds of Elastic Load Balancing: (load balancers, listeners, rules but the default ones, target groups).
+    pub fn holds(&self) -> (usize, usize, usize, usize) {
+        let world = self.double.world();
+        let mut sum = (0, 0, 0, 0);
+        for region in world.regions.values() {
+            let elb = &region.elbv2;
+            sum.0 += elb.load_balancers.len();
+            sum.1 += elb.listeners.len();
+            sum.2 += elb.rules.values().filter(|rule| rule.priority.is_some()).count();
+            sum.3 += elb.target_groups.len();
+        }
+        sum
+    }
+}
+
+fn told(entry: &Entry) -> String {
+    let error = entry.error.as_deref().unwrap_or_default();
+    format!("{} {} {error} {}", entry.n, entry.operation, entry.params)
+}
+
+/// Calls to AWS.
+#[derive(Clone, Debug)]
+pub struct Calls(pub Vec<Entry>);
+
+impl Calls {
+    /// Names of the operations that change something, in order.
+    pub fn writes(&self) -> Vec<&str> {
+        self.0
+            .iter()
+            .filter(|call| !call.read)
+            .map(|call| call.operation.as_str())
+            .collect()
+    }
+
+    /// Names of the operations of a service that only ask, in order.
+    pub fn reads(&self, service: Service) -> Vec<&str> {
+        let asks = |call: &&Entry| call.read && call.service == service;
+        self.0.iter().filter(asks).map(|call| call.operation.as_str()).collect()
+    }
+
+    /// Every call, for messages.
+    pub fn told(&self) -> Vec<String> {
+        self.0.iter().map(told).collect()
+    }
+}

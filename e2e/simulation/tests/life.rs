@@ -1,0 +1,111 @@
+//! The life of a group: created, left alone, changed, deleted; and what that costs.
+
+use albacore_aws::{Options, call::Service};
+use albacore_simulation::{bed::Bed, objects::Ingress};
+
+fn shop() -> Ingress {
+    Ingress::new("shop", "main").host("shop.example.com", &[("/a", "a"), ("/b", "b"), ("/c", "c")])
+}
+
+async fn created() -> Bed {
+    let _ = tracing_subscriber::fmt()
+        .with_test_writer()
+        .with_env_filter("albacore=debug")
+        .try_init();
+    let mut bed = Bed::new(Options::default()).await;
+    bed.start();
+    bed.apply(shop().object());
+    bed.settle().await;
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_a_group_costs_the_writes_it_needs() {
+    let bed = created().await;
+    assert_eq!(bed.holds(), (1, 1, 3, 3));
+    let calls = bed.take_calls();
+    let mut writes = calls.writes();
+    writes.sort_unstable();
+    assert_eq!(
+        writes,
+        [
+            "AuthorizeSecurityGroupIngress",
+            "AuthorizeSecurityGroupIngress",
+            "CreateListener",
+            "CreateLoadBalancer",
+            "CreateRule",
+            "CreateRule",
+            "CreateRule",
+            "CreateSecurityGroup",
+            "CreateSecurityGroup",
+            "CreateTargetGroup",
+            "CreateTargetGroup",
+            "CreateTargetGroup",
+            "RegisterTargets",
+            "RegisterTargets",
+            "RegisterTargets",
+        ],
+        "{:#?}",
+        calls.told()
+    );
+    assert_eq!(calls.reads(Service::Elbv2), [""; 0]);
+    assert!(calls.reads(Service::Ec2).len() <= 4, "{:?}", calls.reads(Service::Ec2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_world_costs_nothing() {
+    let mut bed = created().await;
+    bed.take_calls();
+
+    bed.apply(shop().annotated("example.com/note", "hello").object());
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0], "an unrelated edit");
+
+    bed.api.cut_watches();
+    let revision = bed.api.store().revision();
+    bed.api.store().compact();
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0], "a relist");
+    assert_eq!(bed.api.store().revision(), revision);
+
+    bed.stop().await;
+    bed.start();
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0], "a restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_path_costs_one_call_a_listener_also_after_a_restart() {
+    let mut bed = created().await;
+    bed.stop().await;
+    bed.take_calls();
+    bed.start();
+    let more = Ingress::new("shop", "main").host(
+        "shop.example.com",
+        &[("/a", "a"), ("/b", "b"), ("/c", "c"), ("/z", "c")],
+    );
+    bed.apply(more.object());
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told().len(), 1);
+    assert_eq!(bed.holds(), (1, 1, 4, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_group_leaves_nothing_behind() {
+    let bed = created().await;
+    bed.take_calls();
+    bed.delete_ingress("shop", "main");
+    bed.settle().await;
+    assert_eq!(bed.holds(), (0, 0, 0, 0), "{:#?}", bed.take_calls().told());
+    assert_eq!(bed.get("networking.k8s.io/v1", "Ingress", "shop", "main"), None);
+    assert_eq!(bed.list("elbv2.k8s.aws/v1beta1", "TargetGroupBinding").len(), 0);
+    assert_eq!(bed.list("albacore.dev/v1alpha1", "LoadBalancer").len(), 0);
+    let world = bed.double.world();
+    let groups: Vec<String> = world
+        .regions
+        .values()
+        .flat_map(|region| region.ec2.security_groups.values())
+        .map(|group| group.name.clone())
+        .collect();
+    assert_eq!(groups.len(), 2, "the VPC's default group and the nodes': {groups:?}");
+}
