@@ -12,6 +12,7 @@ pub mod acm;
 mod admin;
 pub mod bucket;
 pub mod call;
+pub mod dataplane;
 mod door;
 pub mod ec2;
 pub mod elbv2;
