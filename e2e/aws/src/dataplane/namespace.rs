@@ -38,7 +38,7 @@ pub enum NamespaceError {
 }
 
 impl Reach {
-    /// Looks whether this process is in a network namespace with no default route and no links but `lo` and `veth` pairs.
+    /// Looks whether this process is in a network namespace with no default route and no link up but `lo` and `veth` pairs.
     ///
     /// # Errors
     /// When it is not, or that can't be told.
@@ -50,7 +50,8 @@ impl Reach {
             return Err(NamespaceError::DefaultRoute);
         }
         for link in links()? {
-            if link.kind != "veth" && link.name != "lo" {
+            // Kernels put tunnels such as `sit0` into every new namespace; down as they are, they lead nowhere.
+            if link.up && link.kind != "veth" && link.name != "lo" {
                 return Err(NamespaceError::Link(
                     link.name,
                     if link.kind.is_empty() {
@@ -92,6 +93,8 @@ struct Link {
     name: String,
     /// As in `ip -d link`: `veth`, `bridge`, …; empty for hardware and for `lo`.
     kind: String,
+    /// `IFF_UP`
+    up: bool,
 }
 
 // rtnetlink(7); linux/rtnetlink.h, linux/if_link.h
@@ -104,6 +107,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const MESSAGE_HEADER: usize = 16;
 const LINK_HEADER: usize = 16;
+/// Where the link header has its flags; the lowest bit is `IFF_UP`.
+const LINK_FLAGS: usize = 8;
 
 fn links() -> io::Result<Vec<Link>> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
@@ -122,7 +127,7 @@ fn links() -> io::Result<Vec<Link>> {
         let mut rest = &buffer[..read];
         while let Some((kind, body, next)) = message(rest) {
             match kind {
-                RTM_NEWLINK => found.push(link(body.get(LINK_HEADER..).unwrap_or_default())),
+                RTM_NEWLINK => found.push(link(body)),
                 NLMSG_DONE => return Ok(found),
                 other => return Err(io::Error::other(format!("netlink answered with message type {other}"))),
             }
@@ -158,7 +163,8 @@ fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     }
 }
 
-fn link(attributes: &[u8]) -> Link {
+fn link(body: &[u8]) -> Link {
+    let attributes = body.get(LINK_HEADER..).unwrap_or_default();
     let text = |value: Option<&[u8]>| {
         String::from_utf8_lossy(value.unwrap_or_default())
             .trim_end_matches('\0')
@@ -167,6 +173,7 @@ fn link(attributes: &[u8]) -> Link {
     Link {
         name: text(attribute(attributes, IFLA_IFNAME)),
         kind: text(attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND))),
+        up: word(body, LINK_FLAGS).is_some_and(|flags| flags & 1 == 1),
     }
 }
 
@@ -200,7 +207,8 @@ mod tests {
     fn the_kernel_tells_of_the_loopback_link() {
         assert!(links().unwrap().contains(&Link {
             name: "lo".into(),
-            kind: String::new()
+            kind: String::new(),
+            up: true,
         }));
     }
 

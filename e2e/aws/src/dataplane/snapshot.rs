@@ -1,6 +1,6 @@
 //! What the data plane serves: load balancers, their rules, target groups and the network around them, as plain values.
 //!
-//! Nothing here refers to the control plane's state; `dataplane::world` makes a snapshot of it, tests write theirs by hand.
+//! Nothing here refers to the control plane's state; `world.rs` makes a snapshot of it, tests write theirs by hand.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

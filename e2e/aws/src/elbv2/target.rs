@@ -185,7 +185,7 @@ pub(super) fn deregister(world: &mut World, call: &Call, input: &Targets) -> Res
 
 impl Target {
     /// Whether it was deregistered and has drained.
-    pub(super) fn is_gone(&self, group: &TargetGroup, now: jiff::Timestamp) -> bool {
+    pub(crate) fn is_gone(&self, group: &TargetGroup, now: jiff::Timestamp) -> bool {
         self.deregistered
             .is_some_and(|since| now >= since + group.deregistration_delay())
     }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::super::ListenError;
+use super::super::plane::ListenError;
 use super::super::snapshot::TargetState;
 use super::kit::{
     Client, PORT, address, connect, fixed, get, group, healthy, listener, named, plane, serve, snapshot, target, to,

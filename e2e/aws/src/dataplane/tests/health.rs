@@ -9,8 +9,8 @@ use http::Response;
 use http_body_util::Full;
 use tokio::net::TcpListener;
 
+use super::super::probe::{Outcome, Report};
 use super::super::snapshot::{Snapshot, Target, TargetState, Version};
-use super::super::{Outcome, Report};
 use super::kit::{address, check, group, healthy, listener, plane, serve, snapshot, target, to};
 
 fn new(at: SocketAddr) -> Target {

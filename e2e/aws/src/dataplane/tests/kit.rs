@@ -20,11 +20,13 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::super::plane::Plane;
+use super::super::probe::Report;
 use super::super::snapshot::{
     Action, Attributes, HealthCheck, Listener, LoadBalancer, Rule, Scheme, Snapshot, Target, TargetGroup, TargetState,
     Version,
 };
-use super::super::{DataPlane, Options, Reach};
+use super::super::{Options, Reach};
 
 /// The port of every load balancer of these tests (below 1024 not everybody may listen).
 pub const PORT: u16 = 8080;
@@ -37,14 +39,14 @@ pub fn address() -> IpAddr {
     Ipv4Addr::new(127, high + 1, low, NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-pub fn plane() -> (DataPlane, tokio::sync::mpsc::UnboundedReceiver<super::super::Report>) {
-    DataPlane::new(Options {
+pub fn plane() -> (Plane, tokio::sync::mpsc::UnboundedReceiver<Report>) {
+    Plane::new(Options {
         connect_timeout: Duration::from_millis(50),
         ..Options::new(Reach::Loopback)
     })
 }
 
-pub async fn serve(plane: &DataPlane, snapshot: &Snapshot) {
+pub async fn serve(plane: &Plane, snapshot: &Snapshot) {
     let errors = plane.apply(snapshot.clone()).await;
     assert!(errors.is_empty(), "{errors:?}");
 }

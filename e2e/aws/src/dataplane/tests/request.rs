@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::super::matcher::Pattern;
+use super::super::plane::ListenError;
 use super::super::snapshot::{Certificate, Condition, Redirect, Rule, Scheme, Tls, Version};
 use super::super::tls;
-use super::super::{ListenError, Pattern};
 use super::kit::{
     Client, PORT, address, connect, fixed, get, group, healthy, listener, mirror, named, plane, serve, snapshot,
     target, to,
