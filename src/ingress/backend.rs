@@ -239,6 +239,7 @@ impl<'a> Backends<'a> {
                 .to_owned(),
         };
         check_ranges(reader, &health_check);
+        check_codes(reader, &health_check.success_codes, grpc);
         let spelled_port = spelled.to_string();
         let name = |generation: &str| {
             names::TargetGroupName {
@@ -371,6 +372,27 @@ fn check_ranges(reader: &mut Reader, check: &HealthCheck) {
             check.timeout_seconds, check.interval_seconds
         );
         reader.refuse("healthcheck-timeout-seconds", detail);
+    }
+}
+
+/// Codes and ranges of codes, separated by commas ("Health checks for Application Load Balancer target groups", success
+/// codes).
+fn check_codes(reader: &mut Reader, codes: &str, grpc: bool) {
+    let (allowed, example) = if grpc {
+        (0..=99, "12` or `0-99")
+    } else {
+        (200..=499, "200`, `200,302` or `200-299")
+    };
+    let is_code = |code: &str| code.parse().is_ok_and(|code: u16| allowed.contains(&code));
+    let fits = |part: &str| match part.split_once('-') {
+        Some((from, to)) => is_code(from) && is_code(to),
+        None => is_code(part),
+    };
+    if !codes.split(',').all(fits) {
+        reader.refuse(
+            "success-codes",
+            format!("`{codes}` are no status codes of a passed health check. Write `{example}`."),
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 //! binding ─► places (endpoints) ─► hosts ─► their security groups ┐
 //!    └─► networking: who may reach which ports ───────────────────┴─► one port range per (group, source)
 //! ```
-//! AWS allows some sixty rules in a group: ports are merged into one range per source, from the lowest to the highest.
+//! AWS allows some sixty rules in a group: ports are merged into one range per source group, from the lowest to the highest.
 
 pub mod endpoints;
 
@@ -124,21 +124,22 @@ fn openings_of(
 /// is not known of every group; `hosts_known` whether `needs` is complete.
 pub fn build(settings: &Settings, needs: &Needs, backend: Option<bool>, observed: &NetworkObserved) -> NetworkIntent {
     let mut ranges: BTreeMap<(SecurityGroupId, Peer), (Port, Port)> = BTreeMap::new();
+    let mut endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>> = BTreeMap::new();
     for opening in needs.openings.values().flatten() {
         let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
-        let range = ranges
-            .entry((opening.group.clone(), opening.peer.clone()))
-            .or_insert((from, to));
-        *range = (range.0.min(from), range.1.max(to));
+        if let Peer::Group(_) = opening.peer {
+            let range = ranges
+                .entry((opening.group.clone(), opening.peer.clone()))
+                .or_insert((from, to));
+            *range = (range.0.min(from), range.1.max(to));
+        } else {
+            // Address ranges are few, and whoever wrote one meant that port.
+            let rules = endpoint_rules.entry(opening.group.clone()).or_default();
+            rules.insert(permission(opening.peer.clone(), (from, to)));
+        }
     }
-    let mut endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>> = BTreeMap::new();
     for ((group, peer), ports) in ranges {
-        endpoint_rules.entry(group).or_default().insert(Permission {
-            protocol: "tcp".to_owned(),
-            ports: Some(ports),
-            peer,
-            description: security_group::ENDPOINT_RULE_DESCRIPTION.to_owned(),
-        });
+        endpoint_rules.entry(group).or_default().insert(permission(peer, ports));
     }
     // Nobody wanting the group is a reason to delete it only when everybody was asked.
     let wanted = settings.backend_security_group && backend.unwrap_or(observed.backend.is_some());
@@ -147,6 +148,15 @@ pub fn build(settings: &Settings, needs: &Needs, backend: Option<bool>, observed
         backend: wanted.then(|| backend_group(settings)),
         endpoint_rules,
         complete: needs.unknown.is_empty() && backend.is_some(),
+    }
+}
+
+fn permission(peer: Peer, ports: (Port, Port)) -> Permission {
+    Permission {
+        protocol: "tcp".to_owned(),
+        ports: Some(ports),
+        peer,
+        description: security_group::ENDPOINT_RULE_DESCRIPTION.to_owned(),
     }
 }
 

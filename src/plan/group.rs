@@ -16,6 +16,7 @@ pub fn plan(intent: &Intent, observed: &Observed, readiness: &Readiness) -> Plan
         order: Order::default(),
         waits: Vec::new(),
         problems: Vec::new(),
+        held: BTreeSet::new(),
     };
     let current = draft.plan();
     draft.waits.sort();
@@ -36,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub order: Order,
     pub waits: Vec<Wait>,
     pub problems: Vec<Problem>,
+    /// Target groups that serve until those that were made for their rules are ready.
+    pub held: BTreeSet<TargetGroupArn>,
 }
 
 impl Draft<'_> {
@@ -188,7 +191,7 @@ impl Draft<'_> {
             .target_groups
             .iter()
             .map(|group| &group.arn)
-            .filter(|arn| !fleet.uses(arn) && !needed.contains(arn))
+            .filter(|arn| !fleet.uses(arn) && !needed.contains(arn) && !self.held.contains(*arn))
             .cloned()
             .collect();
         for arn in unused {

@@ -5,7 +5,7 @@ use super::{
     group::{Draft, from},
     rule,
     tags::Retag,
-    target_group::Fleet,
+    target_group::{self, Fleet},
 };
 use crate::model::*;
 
@@ -74,8 +74,9 @@ fn bring_in_line(
     wanted: &Listener<TargetGroupKey>,
     fleet: &Fleet,
 ) -> Ref<ListenerArn> {
-    let listener = bare(wanted, fleet);
     let now = &have.listener;
+    let mut listener = bare(wanted, fleet);
+    listener.default_actions = target_group::handover(draft, fleet, listener.default_actions, &now.default_actions);
     let known = |action: &Action<TargetGroupArn>| action.try_map(&mut |arn| Some(Ref::Known(arn.clone())));
     let actions: Option<Vec<_>> = now.default_actions.iter().map(known).collect();
     let same = now.protocol == listener.protocol

@@ -5,7 +5,12 @@
 //! 2. Whatever stands in the wrong place moves, all in one call; what is to go is moved out of the way, to the end.
 //! 3. Pairs that differ are changed in place, what is missing is made, what is left is deleted last.
 
-use super::{Mutation, ObservedRule, Ref, group::Draft, tags::Retag, target_group::Fleet};
+use super::{
+    Mutation, ObservedRule, Ref,
+    group::Draft,
+    tags::Retag,
+    target_group::{self, Fleet},
+};
 use crate::model::*;
 
 /// The last place there is ("CreateRule", Elastic Load Balancing API reference).
@@ -57,7 +62,12 @@ pub(super) fn build(
                 draft.order.build(owner, call);
             }
             Some(now) => {
-                if !same(rule, now) {
+                let mut rule = rule.clone();
+                // A rule for other requests than before owes nobody anything.
+                if rule.conditions == now.rule.conditions {
+                    rule.actions = target_group::handover(draft, fleet, rule.actions, &now.rule.actions);
+                }
+                if !same(&rule, now) {
                     draft.order.build(
                         owner,
                         Mutation::ModifyRule {

@@ -11,6 +11,9 @@ use super::{
 use crate::model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Target groups of one forward action at most ("Quotas for your Application Load Balancers").
+const GROUPS: usize = 5;
+
 /// What serves one part of the intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Serving {
@@ -71,6 +74,69 @@ impl Fleet {
     }
 }
 
+/// What a rule does until the target groups that it is to forward to are ready: what it does now, with those beside it at
+/// weight 0. One that forwards to nothing that is ready does at once what is wanted.
+pub(super) fn handover(
+    draft: &mut Draft,
+    fleet: &Fleet,
+    wanted: Vec<Action<Ref<TargetGroupArn>>>,
+    now: &[Action<TargetGroupArn>],
+) -> Vec<Action<Ref<TargetGroupArn>>> {
+    let ([Action::Forward(to)], [Action::Forward(from)]) = (wanted.as_slice(), now) else {
+        return wanted;
+    };
+    let (observed, readiness) = (draft.observed, draft.readiness);
+    let is_ready = |group: &Ref<TargetGroupArn>| match group {
+        Ref::From(_) => false,
+        Ref::Known(arn) => !observed.warming.contains(arn) || readiness.ready.contains(arn),
+    };
+    let is_there = |arn: &TargetGroupArn| observed.target_groups.iter().any(|group| group.arn == *arn);
+    let serving: Vec<ForwardTarget<Ref<TargetGroupArn>>> = from
+        .targets
+        .iter()
+        .filter(|target| target.weight != Some(0) && is_there(&target.target_group))
+        .map(|target| ForwardTarget {
+            target_group: Ref::Known(target.target_group.clone()),
+            weight: Some(target.weight.unwrap_or(1)),
+        })
+        .collect();
+    let serves = |group: &Ref<TargetGroupArn>| serving.iter().any(|target| target.target_group == *group);
+    let coming: Vec<Ref<TargetGroupArn>> = to
+        .targets
+        .iter()
+        .filter(|target| target.weight != Some(0))
+        .map(|target| target.target_group.clone())
+        .filter(|group| !serves(group) && !is_ready(group))
+        .collect();
+    if coming.is_empty() || serving.is_empty() || coming.len() + serving.len() > GROUPS {
+        return wanted;
+    }
+    for group in &coming {
+        let serves = |(key, serving): (&TargetGroupKey, &Serving)| (serving.main == *group).then(|| key.clone());
+        let arn = match group {
+            Ref::Known(arn) => Some(arn.clone()),
+            Ref::From(_) => None,
+        };
+        draft
+            .waits
+            .extend(fleet.serving().find_map(serves).map(|key| Wait::Targets { key, arn }));
+    }
+    draft
+        .held
+        .extend(serving.iter().filter_map(|target| match &target.target_group {
+            Ref::Known(arn) => Some(arn.clone()),
+            Ref::From(_) => None,
+        }));
+    let beside = coming.into_iter().map(|target_group| ForwardTarget {
+        target_group,
+        weight: Some(0),
+    });
+    vec![Action::Forward(Forward {
+        targets: serving.into_iter().chain(beside).collect(),
+        stickiness_seconds: from.stickiness_seconds,
+    })]
+}
+
 /// The target groups that rules of a load balancer name.
 pub(super) fn used_by(lb: &ObservedLoadBalancer) -> impl Iterator<Item = &TargetGroupArn> {
     lb.listeners.values().flat_map(|listener| {
@@ -78,6 +144,23 @@ pub(super) fn used_by(lb: &ObservedLoadBalancer) -> impl Iterator<Item = &Target
         of_rules
             .chain(&listener.listener.default_actions)
             .flat_map(Action::target_groups)
+    })
+}
+
+/// The target groups that get requests of a load balancer.
+fn carried_by(lb: &ObservedLoadBalancer) -> impl Iterator<Item = &TargetGroupArn> {
+    lb.listeners.values().flat_map(|listener| {
+        let of_rules = listener.rules.iter().flat_map(|rule| &rule.rule.actions);
+        let forwards = of_rules
+            .chain(&listener.listener.default_actions)
+            .filter_map(|action| match action {
+                Action::Forward(forward) => Some(forward),
+                _ => None,
+            });
+        let targets = forwards.flat_map(|forward| &forward.targets);
+        targets
+            .filter(|target| target.weight != Some(0))
+            .map(|target| &target.target_group)
     })
 }
 
@@ -90,6 +173,7 @@ pub(super) fn build(
     // One that another load balancer uses cannot be used by this one.
     let taken: BTreeSet<&TargetGroupArn> = others.iter().flat_map(|lb| used_by(lb)).collect();
     let in_use: BTreeSet<&TargetGroupArn> = chosen.into_iter().flat_map(used_by).collect();
+    let carrying: BTreeSet<&TargetGroupArn> = chosen.into_iter().flat_map(carried_by).collect();
     let mut names: BTreeSet<String> = draft
         .observed
         .target_groups
@@ -107,10 +191,7 @@ pub(super) fn build(
             .filter(|g| g.group.can_become(&wanted.group))
             .copied()
             .collect();
-        let serving_now = mine
-            .iter()
-            .find(|g| in_use.contains(&g.arn) && !draft.observed.warming.contains(&g.arn))
-            .copied();
+        let serving_now = mine.iter().find(|g| carrying.contains(&g.arn)).copied();
         let best = fit
             .iter()
             .find(|g| in_use.contains(&g.arn))
