@@ -15,8 +15,6 @@ mod lookup;
 mod observe;
 mod perform;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 pub use client::{AwsConfig, Place, discover};
 pub use fault::{Class, Fault};

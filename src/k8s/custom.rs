@@ -20,6 +20,9 @@ pub struct IngressClassParams {
 /// What a TargetGroupBinding binds, as written.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TargetGroupBinding {
+    /// API version and kind, which the API server wants to read in a custom resource.
+    #[serde(flatten)]
+    pub types: Option<kube::core::TypeMeta>,
     /// Metadata.
     pub metadata: ObjectMeta,
     /// The spec.

@@ -156,17 +156,14 @@ impl Contender {
     async fn contend(&mut self) {
         let mut renewed: Option<Instant> = None;
         loop {
-            // What is ours is ours from before the call on: the API server stores it some time during the call.
+            // What is ours is ours from before the call on: the API server stores it some time during the call. Others
+            // wait for as long as the lease runs; nothing is sent that may end later than that (`Leadership::held_for`).
             let asked = Instant::now();
             let tried = tokio::time::timeout(self.config.renew_deadline, self.try_hold()).await;
             match tried {
                 Ok(Ok(true)) => {
                     renewed = Some(asked);
-                    if self
-                        .until
-                        .send_replace(Some(asked + self.config.renew_deadline))
-                        .is_none()
-                    {
+                    if self.until.send_replace(Some(asked + self.config.duration)).is_none() {
                         tracing::info!(lease = %self.config.name, "leading");
                     }
                 }

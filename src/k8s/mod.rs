@@ -5,6 +5,7 @@
 //! lease ─► Leadership: may we act?                         Events ─► what users are told
 //! ```
 
+pub mod client;
 pub mod convert;
 pub mod custom;
 pub mod events;
@@ -15,7 +16,9 @@ pub mod slim;
 pub mod status;
 pub mod watch;
 
+pub use client::{Clients, connect};
 pub use events::{Events, Note};
 pub use fault::Fault;
+pub use kube::Client;
 pub use lease::{Contender, Leadership, LeaseConfig};
 pub use status::Writer;

@@ -131,6 +131,7 @@ impl Writer {
             ..ObjectMeta::default()
         };
         let object = custom::TargetGroupBinding {
+            types: Some(kube::core::TypeMeta::resource::<custom::TargetGroupBinding>()),
             metadata,
             spec: spec.clone(),
             status: None,
@@ -138,6 +139,12 @@ impl Writer {
         match timed(api.create(&PostParams::default(), &object)).await {
             Err(Fault::Exists) => {}
             answer => return answer.map(|_| ()),
+        }
+        let mut spec = json!(spec);
+        for optional in ["networking", "nodeSelector"] {
+            if spec.get(optional).is_none() {
+                spec[optional] = Value::Null;
+            }
         }
         let patch = json!({
             "metadata": { "labels": labels, "annotations": { CHECKPOINT: null, CHECKPOINT_TIMESTAMP: null } },

@@ -159,10 +159,16 @@ impl Task<'_> {
                 .map(|_| built.draft.resolve(&self.memory.resolved));
             read.remember(&known, intended.as_ref());
             self.memory.observed = read;
+            if self.memory.verified != wished {
+                self.prove_the_rest();
+            }
             self.memory.verified = wished;
             self.controller.notes().group(self.key).doubtful = false;
         } else if !self.controller.notes().group(self.key).known() {
             self.memory.verified = wished;
+        }
+        if let Err(outcome) = self.claim(built).await {
+            return Round::End(outcome);
         }
         if self.is_speechless(built) {
             return Round::End(Outcome::Settled);
@@ -178,9 +184,6 @@ impl Task<'_> {
         self.controller
             .note_backend(self.key, intent.load_balancer.is_some() && built.draft.needs_backend());
         self.readiness.backend = self.controller.backend_group();
-        if let Err(outcome) = self.claim(built).await {
-            return Round::End(outcome);
-        }
         let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
         self.memory.observed.note(&plan, &self.readiness);
         if plan.steps.is_empty() {
@@ -254,6 +257,21 @@ impl Task<'_> {
         adopt || notes.doubtful || asked
     }
 
+    /// Has the targets of the group and the cluster network read too: a user asked for everything to be proven.
+    fn prove_the_rest(&self) {
+        let mut notes = self.controller.notes();
+        let cluster = self.controller.cluster();
+        for binding in cluster
+            .bindings()
+            .filter(|binding| binding.group.as_ref() == Some(self.key))
+        {
+            notes.binding(&binding.key).doubtful = true;
+            self.controller.wake(Unit::Binding(binding.key.clone()), Duration::ZERO);
+        }
+        notes.network_doubtful = true;
+        self.controller.wake(Unit::Network, Duration::ZERO);
+    }
+
     /// Looks up what the selectors stand for, if they changed. `None` when that found problems: then the group is built
     /// anew without the wishes that led there.
     async fn resolve(&mut self, built: &Built) -> Result<Option<Resolved>, Fault> {
@@ -324,16 +342,18 @@ impl Task<'_> {
         all_silent || (forgotten && !is_nothing(&self.memory.observed))
     }
 
-    /// Puts our finalizer on every member before the first thing is made for it.
+    /// Puts our finalizer on every member before the first thing is made for it: on those that cannot be acted upon too,
+    /// as ALBC does, since an earlier life may have made something for them.
     async fn claim(&self, built: &Built) -> Result<(), Outcome> {
         let finalizer = self.key.finalizer();
-        for member in built.contributions.keys() {
-            let claimed = self
+        for member in &built.active {
+            let unclaimed = self
                 .controller
                 .cluster()
                 .ingress(member)
-                .is_none_or(|ingress| ingress.finalizers.contains(&finalizer) || ingress.deleting);
-            if !claimed {
+                .is_some_and(|ingress| !ingress.finalizers.contains(&finalizer) && !ingress.deleting)
+                && self.is_member(member);
+            if unclaimed {
                 self.controller
                     .writer
                     .set_finalizer(member, &finalizer, true)
@@ -352,11 +372,12 @@ impl Task<'_> {
         let in_flight = self.controller.notes().group(self.key).in_flight;
         // A doubt outlives the process only as what is in flight.
         let clears = steps.is_none() && in_flight && !doubtful;
-        if !changed && steps.is_none() && !clears {
+        let known = self.controller.notes().group(self.key).known();
+        if !changed && steps.is_none() && !clears && known {
             return Ok(());
         }
         let name = self.object_name();
-        if !self.controller.notes().group(self.key).known() {
+        if !known {
             self.controller
                 .writer
                 .create_load_balancer(&name, self.key)
@@ -507,6 +528,15 @@ impl Task<'_> {
         let evident =
             self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed;
         if !evident {
+            let backend = self.controller.backend_group();
+            let mut used = self
+                .memory
+                .observed
+                .load_balancers
+                .iter()
+                .flat_map(|lb| &lb.load_balancer.security_groups);
+            self.controller
+                .note_backend(self.key, used.any(|group| Some(group) == backend.as_ref()));
             let problem = Problem {
                 member: None,
                 object: Object::LoadBalancer(self.object_name()),

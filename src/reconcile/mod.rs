@@ -83,7 +83,7 @@ pub struct Parts {
     /// AWS.
     pub aws: Aws,
     /// A client of the API server.
-    pub client: kube::Client,
+    pub client: k8s::Client,
     /// This process, as events name it.
     pub instance: String,
     /// Whether we lead.
@@ -164,6 +164,7 @@ impl Controller {
                     Some(Seen::Synced(kind)) => {
                         missing.remove(&kind);
                         if missing.is_empty() {
+                            tracing::info!("everything was told once");
                             self.metrics.synced();
                         }
                     }
@@ -246,6 +247,7 @@ impl Controller {
         mut woken: mpsc::UnboundedReceiver<(Unit, Duration)>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
+        tracing::info!("this process leads");
         let mut queue = Queue::default();
         let mut tasks: JoinSet<(Unit, Outcome)> = JoinSet::new();
         let mut units = BTreeMap::new();
@@ -340,7 +342,9 @@ impl Controller {
             0
         };
         match outcome {
-            Outcome::Settled | Outcome::Superseded | Outcome::Deposed => None,
+            Outcome::Settled | Outcome::Superseded => None,
+            // The lease was not renewed in time to send a call; if it is lost for good, nothing runs again.
+            Outcome::Deposed => Some(Duration::from_secs(1)),
             Outcome::Waiting { again, .. } => Some(*again),
             Outcome::Failed { .. } => Some(outcome::rest(*failures)),
         }

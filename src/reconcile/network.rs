@@ -130,7 +130,9 @@ impl Controller {
     pub(crate) fn network_needs(&self) -> (Needs, Option<bool>) {
         let notes = self.notes();
         let cluster = self.cluster();
-        let groups = cluster.groups().cloned().collect();
+        // One that lost its members unseen still has its load balancer.
+        let remembered = notes.groups().filter(|(_, notes)| notes.known()).map(|(key, _)| key);
+        let groups = cluster.groups().chain(remembered).cloned().collect();
         (
             network::needs(&cluster, &notes.network.hosts),
             notes.backend_wanted(&groups),

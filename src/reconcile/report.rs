@@ -22,7 +22,8 @@ impl Report<'_> {
     /// written at the next task.
     pub async fn write(&self) {
         let current = report::in_use(&self.task.memory.observed);
-        for member in &self.built.active {
+        // A member that nothing was ever made for is not served by the load balancer.
+        for member in self.built.contributions.keys() {
             self.write_status(
                 member,
                 current.map(|lb| (lb.dns_name.to_lowercase(), lb.listeners.keys().copied().collect())),
@@ -123,6 +124,9 @@ impl Report<'_> {
             ..ObjectReference::default()
         };
         for note in &notes {
+            if note.warning {
+                tracing::info!(ingress = %member, reason = note.reason, "{}", note.text);
+            }
             self.task.controller.events.tell(&about, note).await;
         }
     }

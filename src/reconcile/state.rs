@@ -101,6 +101,8 @@ impl GroupNotes {
 pub struct BindingNotes {
     /// What AWS holds; `None` until it is known.
     pub observed: Option<TargetsObserved>,
+    /// Whether that, and the binding's mark, must not be believed until AWS was asked.
+    pub doubtful: bool,
     /// Tasks that failed in a row.
     pub failures: u32,
 }

@@ -78,8 +78,17 @@ impl Controller {
             group: group.clone(),
             targets: places.into_iter().map(|place| place.target).collect(),
         };
-        let remembered = self.notes().binding(&binding.key).observed.clone();
+        let (remembered, doubtful) = {
+            let mut notes = self.notes();
+            let notes = notes.binding(&binding.key);
+            (notes.observed.clone(), notes.doubtful)
+        };
         let observed = match remembered {
+            _ if doubtful => self
+                .aws
+                .registered(&unit, &group)
+                .await
+                .map_err(|fault| self.lost(&fault))?,
             Some(observed) => observed,
             None if binding.checkpoint.as_ref() == Some(&checkpoint) => TargetsObserved {
                 registered: intent.targets.clone(),
@@ -92,7 +101,12 @@ impl Controller {
                 .await
                 .map_err(|fault| self.lost(&fault))?,
         };
-        self.notes().binding(&binding.key).observed = Some(observed.clone());
+        {
+            let mut notes = self.notes();
+            let notes = notes.binding(&binding.key);
+            notes.observed = Some(observed.clone());
+            notes.doubtful = false;
+        }
         let plan = plan::targets::plan(&intent, &observed);
         if !plan.steps.is_empty() {
             let (needs, _) = self.network_needs();
