@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(wrong) => {
             eprintln!("{wrong}");
-            return ExitCode::from(2);
+            return ExitCode::FAILURE;
         }
     };
     if let Err(error) = telemetry::log(&config.log_filter, config.log_json) {

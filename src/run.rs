@@ -11,12 +11,11 @@ use crate::{
     aws::{self, Aws},
     budget::{Budget, BudgetConfig},
     config::Config,
-    k8s::{Contender, Leadership, LeaseConfig, watch},
+    k8s::{self, Contender, Leadership, LeaseConfig, watch},
     reconcile::{self, Parts},
     telemetry::{self, Clock, Metrics},
 };
 use anyhow::{Context, Result};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch as flag,
@@ -31,7 +30,7 @@ pub async fn run(config: Config) -> Result<()> {
     if !config.ignored.is_empty() {
         tracing::info!(
             flags = config.ignored.join(" "),
-            "these flags do nothing in albacore: it decides by itself"
+            "these flags of the AWS Load Balancer Controller do nothing here"
         );
     }
     let metrics = Metrics::default();
@@ -45,30 +44,26 @@ pub async fn run(config: Config) -> Result<()> {
     metrics.watch(budget.clone());
     let aws = Aws::connect(&config.aws, &place, budget).await;
 
-    let client_config = kube_config(&config).await?;
-    let client = kube::Client::try_from(client_config.clone()).context("the API server cannot be used")?;
+    let clients = k8s::connect(config.kubeconfig.as_deref()).await?;
     let (stop, stopped) = flag::channel(false);
     let (drain, drained) = flag::channel(false);
     let mut background = JoinSet::new();
     let leadership = match &config.lease {
         None => Leadership::alone(),
         Some(lease) => {
-            let mut own = client_config;
-            own.default_retry = false;
-            let own = kube::Client::try_from(own)?;
             let names = LeaseConfig::new(&lease.namespace, &lease.name, &config.instance);
-            let (contender, leadership) = Contender::new(own, names);
+            let (contender, leadership) = Contender::new(clients.unretried, names);
             background.spawn(contender.run(raised(stopped.clone()), raised(drained)));
             leadership
         }
     };
 
     let mut watches = JoinSet::new();
-    let seen = watch::start(&client, config.watch_namespace.as_deref(), &mut watches);
+    let seen = watch::start(&clients.ordinary, config.watch_namespace.as_deref(), &mut watches);
     let parts = Parts {
         settings: config.settings(place.vpc.clone()),
         aws,
-        client,
+        client: clients.ordinary,
         instance: config.instance.clone(),
         leadership: leadership.clone(),
         clock: Clock::system(),
@@ -84,6 +79,8 @@ pub async fn run(config: Config) -> Result<()> {
         _ = terminate.recv() => (None, None),
         _ = interrupt.recv() => (None, None),
         Some(server) = servers.join_next() => (None, Some(server.map_err(Into::into).and_then(|served| served))),
+        // Without one of its watches it would act on what was.
+        Some(Err(panic)) = watches.join_next() => (None, Some(Err(panic).context("a watch ended"))),
     };
     tracing::info!("stopping");
     stop.send_replace(true);
@@ -114,20 +111,4 @@ async fn tell_leadership(mut leadership: Leadership, metrics: Metrics, stop: imp
 /// Ends when the flag is raised, or when nobody is left to raise it.
 async fn raised(mut raised: flag::Receiver<bool>) {
     let _ = raised.wait_for(|raised| *raised).await;
-}
-
-async fn kube_config(config: &Config) -> Result<kube::Config> {
-    match &config.kubeconfig {
-        None => kube::Config::infer()
-            .await
-            .context("no API server: run in a cluster, or give --kubeconfig"),
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("--kubeconfig={}: cannot be read", path.display()))?;
-            let chosen = KubeConfigOptions::default();
-            kube::Config::from_custom_kubeconfig(file, &chosen)
-                .await
-                .with_context(|| format!("--kubeconfig={}", path.display()))
-        }
-    }
 }

@@ -35,3 +35,11 @@ impl Clock {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_simulated_clock_follows_tokios_time() {
+    let clock = Clock::simulated();
+    assert_eq!(clock.now().to_string(), "2026-01-01T00:00:00Z");
+    tokio::time::advance(std::time::Duration::from_secs(90)).await;
+    assert_eq!(clock.now().to_string(), "2026-01-01T00:01:30Z");
+}

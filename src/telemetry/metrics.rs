@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{
         counter::{ConstCounter, Counter},
         family::Family,
-        gauge::{ConstGauge, Gauge},
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit as Of},
@@ -17,12 +17,13 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 type Labels = Vec<(&'static str, &'static str)>;
+type OwnedLabels = Vec<(&'static str, String)>;
 
 /// The metrics; clones share them.
 #[derive(Clone, Debug)]
@@ -152,7 +153,7 @@ impl Collector for Spending {
             })
         };
         let calls = Family::<Labels, Counter>::default();
-        let waited = Family::<Labels, Counter<f64, std::sync::atomic::AtomicU64>>::default();
+        let waited = Family::<Labels, Counter<f64, AtomicU64>>::default();
         for (labels, spent) in kinds() {
             calls.get_or_create(&labels).inc_by(spent.calls);
             waited.get_or_create(&labels).inc_by(spent.waited.as_secs_f64());
@@ -167,23 +168,25 @@ impl Collector for Spending {
         let text = "Requests of credential providers, which need no token";
         let descriptor = encoder.encode_descriptor("aws_credential_requests", text, None, credentials.metric_type())?;
         credentials.encode(descriptor)?;
+        // A family is declared once, whatever it has in it: who reads this format refuses a second time.
+        let rates = Family::<OwnedLabels, Gauge<f64, AtomicU64>>::default();
+        let lines = Family::<OwnedLabels, Gauge>::default();
         for level in self.0.levels() {
-            let bucket = level.bucket.to_string();
-            let rate = ConstGauge::new(level.per_second);
-            let text = "Tokens a second that AWS is believed to grant";
-            let mut descriptor = encoder.encode_descriptor("aws_bucket_rate", text, None, rate.metric_type())?;
-            let labels = [("bucket", bucket.as_str())];
-            rate.encode(descriptor.encode_family(&labels)?)?;
+            let bucket = ("bucket", level.bucket.to_string());
+            rates.get_or_create(&vec![bucket.clone()]).set(level.per_second);
             for (lane, waiting) in level.waiting {
-                let gauge = ConstGauge::new(i64::try_from(waiting).unwrap_or(i64::MAX));
-                let text = "Calls that wait for a token";
-                let mut descriptor =
-                    encoder.encode_descriptor("aws_bucket_waiting", text, None, gauge.metric_type())?;
-                let labels = [("bucket", bucket.as_str()), ("lane", lane.name())];
-                gauge.encode(descriptor.encode_family(&labels)?)?;
+                let labels = vec![bucket.clone(), ("lane", lane.name().to_owned())];
+                lines
+                    .get_or_create(&labels)
+                    .set(i64::try_from(waiting).unwrap_or(i64::MAX));
             }
         }
-        Ok(())
+        let text = "Tokens a second that AWS is believed to grant";
+        let descriptor = encoder.encode_descriptor("aws_bucket_rate", text, None, rates.metric_type())?;
+        rates.encode(descriptor)?;
+        let text = "Calls that wait for a token";
+        let descriptor = encoder.encode_descriptor("aws_bucket_waiting", text, None, lines.metric_type())?;
+        lines.encode(descriptor)
     }
 }
 
@@ -192,27 +195,92 @@ mod tests {
     use super::*;
     use crate::{budget::*, model::Lane};
 
+    fn ask(operation: &'static str) -> Ask {
+        Ask {
+            service: Service::Ec2,
+            operation,
+            lane: Lane::Change,
+            unit: Unit::Network,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_spent_is_told() {
         let metrics = Metrics::default();
-        let budget = Budget::new(BudgetConfig::default());
+        let budget = Budget::new(BudgetConfig {
+            overrides: vec!["ec2.DescribeSubnets=1:1".parse().expect("an override")],
+            ..BudgetConfig::default()
+        });
         metrics.watch(budget.clone());
-        let ask = Ask {
-            service: Service::Ec2,
-            operation: "DescribeSubnets",
-            lane: Lane::Change,
-            unit: Unit::Network,
-        };
-        budget.acquire(ask).await.settle(Outcome::Done);
+        budget.acquire(ask("DescribeSubnets")).await.settle(Outcome::Done);
+        budget
+            .acquire(ask("DescribeInstances"))
+            .await
+            .settle(Outcome::Throttled);
+        let second = tokio::spawn(async move { budget.acquire(ask("DescribeSubnets")).await.settle(Outcome::Done) });
+        tokio::task::yield_now().await;
         metrics.reconciled(&Unit::Network, "settled", Duration::from_millis(20));
+        metrics.queue((3, 1));
+        metrics.leads(true);
         let text = metrics.text();
         for line in [
             "albacore_aws_calls_total{service=\"ec2\",operation=\"DescribeSubnets\",lane=\"change\",outcome=\"done\"} 1",
-            "albacore_aws_bucket_rate{bucket=\"ec2.DescribeSubnets\"} 19.0",
+            "albacore_aws_calls_total{service=\"ec2\",operation=\"DescribeInstances\",lane=\"change\",outcome=\"throttled\"} 1",
+            "albacore_aws_bucket_rate{bucket=\"ec2.DescribeSubnets\"} 1.0",
+            "albacore_aws_bucket_waiting{bucket=\"ec2.DescribeSubnets\",lane=\"change\"} 1",
             "albacore_reconciles_total{kind=\"network\",outcome=\"settled\"} 1",
-            "albacore_leader 0",
+            "albacore_reconcile_duration_seconds_count{kind=\"network\"} 1",
+            "albacore_units_waiting 3",
+            "albacore_units_running 1",
+            "albacore_leader 1",
         ] {
-            assert!(text.contains(line), "{line} is not in:\n{text}");
+            assert!(text.lines().any(|told| told == line), "{line} is not in:\n{text}");
         }
+        second.await.expect("its token comes");
+        let waited = "albacore_aws_calls_waited_seconds_total{service=\"ec2\",operation=\"DescribeSubnets\",lane=\"change\",outcome=\"done\"} 1.0";
+        let text = metrics.text();
+        assert!(
+            text.lines().any(|told| told.starts_with(waited)),
+            "{waited} is not in:\n{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_family_is_declared_once_and_before_what_is_in_it() {
+        let metrics = Metrics::default();
+        let budget = Budget::new(BudgetConfig::default());
+        metrics.watch(budget.clone());
+        for operation in ["DescribeSubnets", "DescribeInstances", "DescribeSecurityGroups"] {
+            budget.acquire(ask(operation)).await.settle(Outcome::Done);
+        }
+        let text = metrics.text();
+        let mut declared = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()) {
+                assert!(declared.insert(family), "{family} is declared twice:\n{text}");
+            } else if !line.starts_with('#') {
+                let last = declared.iter().any(|family| line.starts_with(family));
+                assert!(last, "{line} stands before its family:\n{text}");
+            }
+        }
+        assert!(declared.len() == 8 && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_labelled_does_not_grow_with_the_cluster() {
+        let metrics = Metrics::default();
+        for number in 0..50 {
+            let key = crate::model::ObjectKey::new("shop", format!("web-{number}"));
+            metrics.reconciled(&Unit::Binding(key), "settled", Duration::from_millis(1));
+        }
+        let text = metrics.text();
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("albacore_reconciles_total"))
+                .count(),
+            1,
+            "{text}"
+        );
+        assert!(!text.contains("web-"), "{text}");
     }
 }
