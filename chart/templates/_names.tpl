@@ -46,3 +46,45 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- join "," $pairs -}}
 {{- end }}
+
+{{- /* The class as an object {name, create, default} and {params: whether its parameters come with the chart}, whichever
+       way it was written. create: false leaves both to somebody else. */ -}}
+{{- define "albacore.class" -}}
+{{- $class := dict "name" "alb" "create" .Values.createIngressClassResource "default" .Values.ingressClassConfig.default "params" .Values.ingressClassParams.create -}}
+{{- if kindIs "map" .Values.ingressClass -}}
+{{- range $key, $value := .Values.ingressClass -}}
+{{- $_ := set $class $key $value -}}
+{{- end -}}
+{{- if hasKey .Values.ingressClass "create" -}}
+{{- $_ := set $class "params" (and .Values.ingressClass.create .Values.ingressClassParams.create) -}}
+{{- end -}}
+{{- else if .Values.ingressClass -}}
+{{- $_ := set $class "name" .Values.ingressClass -}}
+{{- end -}}
+{{- $_ := set $class "paramsName" (default $class.name .Values.ingressClassParams.name) -}}
+{{- toJson $class -}}
+{{- end }}
+
+{{- /* Endpoints as a map, also when written service=URL,service=URL */ -}}
+{{- define "albacore.endpoints" -}}
+{{- $endpoints := dict -}}
+{{- if kindIs "string" .Values.awsApiEndpoints -}}
+{{- range splitList "," .Values.awsApiEndpoints -}}
+{{- $pair := splitn "=" 2 . -}}
+{{- if $pair._0 -}}
+{{- $_ := set $endpoints (trim $pair._0) (default "" $pair._1) -}}
+{{- end -}}
+{{- end -}}
+{{- else if .Values.awsApiEndpoints -}}
+{{- $endpoints = .Values.awsApiEndpoints -}}
+{{- end -}}
+{{- toJson $endpoints -}}
+{{- end }}
+
+{{- define "albacore.metricsPort" -}}
+{{- if .Values.metricsBindAddr -}}
+{{- splitList ":" .Values.metricsBindAddr | last -}}
+{{- else -}}
+{{- .Values.ports.metrics -}}
+{{- end -}}
+{{- end }}
