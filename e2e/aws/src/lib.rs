@@ -5,6 +5,9 @@
 //! boto3, AWS CLI ──► serve(listener)┴► call ─► faults ─► buckets ─┼─► ec2   ┼─► World ─► changed() ─► data plane, DNS
 //! test, person   ──► Rust methods, /_admin/ ──────────────────────┴─► acm … ┘
 //! ```
+//! Around it, where a namespace leads nowhere: [`dataplane`] (load balancers that serve, checks that are made), [`dns`] (their
+//! names), [`metadata`] (what an instance may know of itself).
+//!
 //! Handlers are synchronous and atomic. What takes time (provisioning, health, draining) is computed from stored moments when
 //! it is read, against tokio's time; so tests with paused time decide what happens when.
 
@@ -13,6 +16,7 @@ mod admin;
 pub mod bucket;
 pub mod call;
 pub mod dataplane;
+pub mod dns;
 mod door;
 pub mod ec2;
 pub mod elbv2;
@@ -20,6 +24,7 @@ pub mod fault;
 pub mod faults;
 pub mod ids;
 pub mod journal;
+pub mod metadata;
 pub mod protocol;
 pub mod shape;
 pub mod sts;

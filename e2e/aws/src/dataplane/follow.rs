@@ -24,6 +24,9 @@ use crate::elbv2::{HealthReport, TargetKey};
 /// address that could not be listened on is tried again as often.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How many findings are told at once, before the world is looked at again.
+const BATCH: usize = 1024;
+
 /// What a running data plane last did.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Served {
@@ -95,6 +98,7 @@ async fn follow(
     let mut changes = double.changed();
     let mut last: Option<Snapshot> = None;
     let mut problems = Vec::new();
+    let mut found = Vec::new();
     while !stop.is_cancelled() {
         // The version first: what changes in between is looked at again.
         let version = *changes.borrow_and_update();
@@ -113,9 +117,10 @@ async fn follow(
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { break },
             () = tokio::time::sleep(TICK) => {}
-            Some(report) = reports.recv() => tell(&double, report),
+            _ = reports.recv_many(&mut found, BATCH) => {}
             () = stop.cancelled() => {}
         }
+        found.drain(..).for_each(|report| tell(&double, report));
     }
     plane.stop().await;
 }

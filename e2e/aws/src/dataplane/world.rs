@@ -57,18 +57,11 @@ impl From<&acm::Issued> for Certificate {
 
 impl Region {
     fn served(&self, load_balancer: &elbv2::LoadBalancer) -> LoadBalancer {
-        let interfaces = load_balancer
-            .zones
-            .iter()
-            .filter_map(|zone| self.ec2.interfaces.get(&zone.interface));
         let listeners = self.elbv2.listeners_of(&load_balancer.arn);
         LoadBalancer {
             arn: load_balancer.arn.clone(),
             vpc: load_balancer.vpc.clone(),
-            addresses: interfaces
-                .filter_map(|interface| interface.addresses.first())
-                .map(|&address| address.into())
-                .collect(),
+            addresses: self.node_addresses(load_balancer).map(IpAddr::from).collect(),
             security_groups: load_balancer.security_groups.clone(),
             attributes: attributes(&load_balancer.attributes),
             listeners: listeners.map(|listener| self.served_listener(listener)).collect(),
@@ -331,5 +324,126 @@ impl ec2::State {
             }
         };
         peers.into_iter().map(|peer| Permission { ports, peer }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rule(actions: Value, transforms: Vec<Value>) -> elbv2::Rule {
+        elbv2::Rule {
+            arn: "rule".into(),
+            listener: "listener".into(),
+            priority: Some(1),
+            conditions: Vec::new(),
+            actions: serde_json::from_value(actions).unwrap(),
+            transforms,
+        }
+    }
+
+    #[test]
+    fn each_condition_becomes_what_it_says() {
+        let any = |text: &str| Pattern::any_case(text);
+        for (given, expected) in [
+            (
+                json!({"Field": "host-header", "HostHeaderConfig": {"Values": ["a.com"], "RegexValues": ["^b$"]}}),
+                Condition::Host(vec![any("a.com"), Pattern::expression("^b$", false).unwrap()]),
+            ),
+            (
+                json!({"Field": "path-pattern", "PathPatternConfig": {"Values": ["/A*"]}}),
+                Condition::Path(vec![Pattern::exact_case("/A*")]),
+            ),
+            (
+                json!({"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-A", "Values": ["1"]}}),
+                Condition::Header {
+                    name: "X-A".into(),
+                    values: vec![any("1")],
+                },
+            ),
+            (
+                json!({"Field": "query-string", "QueryStringConfig": {"Values": [{"Key": "k", "Value": "v"}, {"Value": "w"}]}}),
+                Condition::Query(vec![(Some(any("k")), any("v")), (None, any("w"))]),
+            ),
+            (
+                json!({"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["PUT"]}}),
+                Condition::Method(vec!["PUT".into()]),
+            ),
+            (
+                json!({"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}),
+                Condition::SourceIp(vec!["10.0.0.0/8".parse().unwrap()]),
+            ),
+        ] {
+            assert_eq!(condition(&serde_json::from_value(given).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_login_or_a_transform_is_not_served_without_it() {
+        let fixed = json!({"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}});
+        let served = rule(json!([fixed]), Vec::new());
+        assert!(matches!(action(&served), Action::Fixed { status: 200, .. }));
+        let login = json!([{"Type": "authenticate-oidc", "Order": 1}, fixed]);
+        for (refused, why) in [
+            (rule(login, Vec::new()), "authenticate-oidc"),
+            (rule(json!([fixed]), vec![json!({"Type": "url-rewrite"})]), "transform"),
+        ] {
+            assert_eq!(action(&refused), Action::Unsupported(why.into()));
+        }
+    }
+
+    #[test]
+    fn weights_and_redirects_keep_what_was_stored() {
+        let groups = json!([{"TargetGroupArn": "a", "Weight": 0}, {"TargetGroupArn": "b", "Weight": 999}]);
+        let forward = rule(
+            json!([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]),
+            Vec::new(),
+        );
+        assert_eq!(
+            action(&forward),
+            Action::Forward(vec![("a".into(), 0), ("b".into(), 999)])
+        );
+        let config = json!({"StatusCode": "HTTP_302", "Host": "b.com", "Query": ""});
+        let redirect = rule(json!([{"Type": "redirect", "RedirectConfig": config}]), Vec::new());
+        let expected = Redirect {
+            status: 302,
+            host: "b.com".into(),
+            query: String::new(),
+            ..Redirect::default()
+        };
+        assert_eq!(action(&redirect), Action::Redirect(expected));
+    }
+
+    #[test]
+    fn a_security_group_rule_counts_for_tcp_only_and_a_prefix_list_for_each_of_its_entries() {
+        let mut state = ec2::State::default();
+        let list = ec2::state::PrefixList {
+            name: "offices".into(),
+            family: "IPv4".into(),
+            max_entries: 5,
+            entries: [("10.1.0.0/16".to_owned(), None), ("10.2.0.0/16".to_owned(), None)].into(),
+        };
+        state.prefix_lists.insert("pl-1".into(), list);
+        let permissions = |protocol: &str, ports, peer| {
+            let permission = ec2::state::Permission {
+                protocol: protocol.into(),
+                ports,
+                peer,
+            };
+            state.permissions(&permission)
+        };
+        let list = || ec2::state::Peer::PrefixList("pl-1".into());
+        let net = |text: &str| Peer::Net(text.parse().unwrap());
+        let both = [net("10.1.0.0/16"), net("10.2.0.0/16")].map(|peer| Permission { ports: (80, 81), peer });
+        assert_eq!(permissions("tcp", Some((80, 81)), list()), both);
+        assert_eq!(permissions("udp", Some((80, 81)), list()), []);
+        let everything = permissions("-1", None, ec2::state::Peer::Group("sg-1".into()));
+        let expected = Permission {
+            ports: (0, u16::MAX),
+            peer: Peer::Group("sg-1".into()),
+        };
+        assert_eq!(everything, [expected]);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::state::LoadBalancer;
 use crate::call::Call;
 use crate::ec2::state::{InstanceState, NewInterface};
 use crate::fault::AwsError;
@@ -113,6 +114,15 @@ pub(super) fn detach(region: &mut Region, call: &Call, interface: &str, linger: 
 /// Puts a network interface into other security groups.
 pub(super) fn protect(region: &mut Region, interface: &str, groups: &[String]) {
     region.ec2.set_interface_groups(interface, groups);
+}
+
+impl Region {
+    /// The private addresses of a load balancer's nodes, in the order of their zones.
+    pub(crate) fn node_addresses<'a>(&'a self, load_balancer: &'a LoadBalancer) -> impl Iterator<Item = Ipv4Addr> {
+        let nodes = load_balancer.zones.iter();
+        let interfaces = nodes.filter_map(|node| self.ec2.interfaces.get(&node.interface));
+        interfaces.filter_map(|interface| interface.addresses.first().copied())
+    }
 }
 
 /// Whether a certificate is issued; none if it does not exist.
