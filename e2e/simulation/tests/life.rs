@@ -109,3 +109,53 @@ async fn a_deleted_group_leaves_nothing_behind() {
         .collect();
     assert_eq!(groups.len(), 2, "the VPC's default group and the nodes': {groups:?}");
 }
+
+/// Targets that get the requests of each rule: (path, resources of the target groups with a weight above 0).
+fn routes(bed: &Bed) -> Vec<(String, Vec<String>)> {
+    let world = bed.double.world();
+    let mut all = Vec::new();
+    for region in world.regions.values() {
+        for rule in region.elbv2.rules.values().filter(|rule| rule.priority.is_some()) {
+            let path = rule
+                .conditions
+                .iter()
+                .find(|condition| condition.field == "path-pattern");
+            let path = path
+                .and_then(|path| path.values.clone()?.into_iter().next())
+                .unwrap_or_default();
+            let groups = rule
+                .actions
+                .iter()
+                .filter_map(|action| action.forward_config.as_ref())
+                .flat_map(|f| &f.target_groups);
+            let live = groups.filter(|group| group.weight != Some(0));
+            let name = |arn: &String| region.elbv2.tags[arn]["ingress.k8s.aws/resource"].clone();
+            all.push((path, live.map(|group| name(&group.target_group_arn)).collect()));
+        }
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_goes_to_another_service_only_when_that_is_healthy() {
+    let bed = created().await;
+    bed.double
+        .configure(|options| options.health = albacore_aws::HealthMode::Unhealthy);
+    let moved = Ingress::new("shop", "main").host("shop.example.com", &[("/a", "d"), ("/b", "b"), ("/c", "c")]);
+    bed.apply(moved.object());
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let of = |path: &str| {
+        routes(&bed)
+            .into_iter()
+            .find(|(known, _)| known == path)
+            .expect("a rule")
+            .1
+    };
+    assert_eq!(of("/a"), ["shop/main-a:80"], "nobody would answer yet");
+    assert_eq!(bed.holds(), (1, 1, 3, 4));
+    bed.double
+        .configure(|options| options.health = albacore_aws::HealthMode::Modelled);
+    bed.settle().await;
+    assert_eq!(of("/a"), ["shop/main-d:80"]);
+    assert_eq!(bed.holds(), (1, 1, 3, 3));
+}

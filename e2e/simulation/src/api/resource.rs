@@ -52,6 +52,11 @@ impl Resource {
             .copied()
     }
 
+    /// Whether a CustomResourceDefinition stands behind it.
+    pub fn is_custom(&self) -> bool {
+        self.group.contains('.') && !self.group.ends_with(".k8s.io")
+    }
+
     /// `apiVersion` of its objects.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -198,7 +198,12 @@ impl Server {
                 Method::GET => Ok(json_reply(StatusCode::OK, &list(&store, target, query)?)),
                 Method::POST => {
                     let namespace = target.namespace.as_deref().unwrap_or_default();
-                    let made = store.create(target.resource, namespace, parse(body)?)?;
+                    let object: Value = parse(body)?;
+                    if target.resource.is_custom() && object["kind"] != target.resource.kind {
+                        let message = format!("Object 'Kind' is missing (must be of type {})", target.resource.kind);
+                        return Err(Refusal::new(400, "BadRequest", message));
+                    }
+                    let made = store.create(target.resource, namespace, object)?;
                     Ok(json_reply(StatusCode::CREATED, &made))
                 }
                 _ => Err(Refusal::new(

@@ -1,0 +1,269 @@
+//! What a group does when its users, or others, do what they should not.
+
+use albacore_aws::{Options, call::Service};
+use albacore_simulation::{bed::Bed, objects::Ingress, picture};
+use serde_json::Value;
+
+const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
+
+fn member(name: &str, order: &str, paths: &[(&str, &str)]) -> Ingress {
+    Ingress::new("shop", name)
+        .annotated("group.name", "shop")
+        .annotated("group.order", order)
+        .host("shop.example.com", paths)
+}
+
+fn good() -> Ingress {
+    member("good", "1", &[("/a", "a")])
+}
+
+fn other() -> Ingress {
+    member("other", "2", &[("/b", "b")])
+}
+
+/// A group of two members that stands.
+async fn group() -> Bed {
+    let mut bed = Bed::new(Options::default()).await;
+    bed.start();
+    bed.apply(good().object());
+    bed.apply(other().object());
+    bed.settle().await;
+    assert_eq!(bed.holds(), (1, 1, 2, 2));
+    bed.take_calls();
+    bed
+}
+
+/// Warnings about an Ingress.
+fn warnings(bed: &Bed, name: &str) -> Vec<String> {
+    let about = |event: &&Value| event["regarding"]["name"] == name && event["type"] == "Warning";
+    let events = bed.list("events.k8s.io/v1", "Event");
+    events
+        .iter()
+        .filter(about)
+        .filter_map(|event| Some(event["note"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// Paths of all rules, in order.
+fn paths(bed: &Bed) -> Vec<String> {
+    let world = bed.double.world();
+    let mut rules: Vec<_> = world
+        .regions
+        .values()
+        .flat_map(|region| region.elbv2.rules.values())
+        .collect();
+    rules.sort_by_key(|rule| rule.priority.unwrap_or(u32::MAX));
+    let path = |condition: &albacore_aws::elbv2::state::Condition| {
+        (condition.field == "path-pattern").then(|| condition.values.clone().unwrap_or_default())
+    };
+    let all = rules.iter().flat_map(|rule| rule.conditions.iter().filter_map(path));
+    all.map(|values| values.first().cloned().unwrap_or_default()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_is_answered_with_what_to_write_and_the_other_member_goes_on() {
+    let unknown = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-0000-0000-000000000000";
+    for (annotation, value, says) in [
+        ("scheme", "public", "internet-facing"),
+        ("listen-ports", r#"[{"HTTP": 70000}]"#, "70000"),
+        ("listen-ports", r#"[{"HTTP": 80"#, r#"[{"HTTP": 80"#),
+        ("certificate-arn", unknown, "does not exist"),
+        ("target-type", "pod", "instance"),
+        ("success-codes", "ok", "200"),
+        ("auth-type", "oidc", "not supported"),
+        ("load-balancer-attributes", "idle_timeout", "idle_timeout"),
+        ("scheme", "internet-facing", "conflicts with Ingress shop/good"),
+    ] {
+        let mut bed = group().await;
+        let mut bad = member("other", "2", &[("/changed", "b")]).annotated(annotation, value);
+        if says.starts_with("conflicts") {
+            bed.apply(good().annotated("scheme", "internal").object());
+        }
+        if annotation == "certificate-arn" {
+            bad = bad.annotated("listen-ports", r#"[{"HTTPS": 443}]"#);
+        }
+        bed.apply(bad.object());
+        bed.settle().await;
+        let told = warnings(&bed, "other").join("\n");
+        for part in ["shop/other", &format!("alb.ingress.kubernetes.io/{annotation}"), says] {
+            assert!(told.contains(part), "{annotation}={value}: `{part}` is not in: {told}");
+        }
+        assert_eq!(
+            paths(&bed),
+            ["/a", "/b"],
+            "{annotation}={value}: the last good rules stay"
+        );
+        let conditions = bed.list("albacore.dev/v1alpha1", "LoadBalancer")[0]["status"]["conditions"].to_string();
+        assert!(conditions.contains("shop/other"), "{conditions}");
+
+        let scheme = if says.starts_with("conflicts") { "internal" } else { "" };
+        let more = member("good", "1", &[("/a", "a"), ("/z", "c")]);
+        let more = if scheme.is_empty() {
+            more
+        } else {
+            more.annotated("scheme", scheme)
+        };
+        bed.apply(more.object());
+        bed.settle().await;
+        assert_eq!(
+            paths(&bed),
+            ["/a", "/z", "/b"],
+            "{annotation}={value}: the other one is updated"
+        );
+
+        bed.stop().await;
+        bed.take_calls();
+        bed.start();
+        bed.settle().await;
+        assert_eq!(
+            paths(&bed),
+            ["/a", "/z", "/b"],
+            "{annotation}={value}: also after a restart"
+        );
+        let calls = bed.take_calls();
+        assert_eq!(calls.writes(), [""; 0], "{annotation}={value}");
+
+        bed.apply(other().object());
+        bed.settle().await;
+        bed.apply(member("other", "2", &[("/mended", "b")]).object());
+        bed.settle().await;
+        assert_eq!(
+            paths(&bed),
+            ["/a", "/z", "/mended"],
+            "{annotation}={value}: and it goes on when it is mended"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_a_service_does_not_have_blocks_and_a_missing_service_answers_503() {
+    let bed = group().await;
+    let mut object = member("other", "2", &[("/b", "b")]).object();
+    object["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"]["number"] = 81.into();
+    bed.apply(object);
+    bed.settle().await;
+    let told = warnings(&bed, "other").join("\n");
+    assert!(
+        told.contains("81") && told.contains("spec.rules[0].http.paths[0]"),
+        "{told}"
+    );
+    assert_eq!(bed.take_calls().told(), [""; 0]);
+
+    bed.apply(member("other", "2", &[("/b", "nowhere")]).object());
+    bed.settle().await;
+    let told = warnings(&bed, "other").join("\n");
+    assert!(told.contains("nowhere"), "{told}");
+    let world = bed.double.world();
+    let answers: Vec<String> = world
+        .regions
+        .values()
+        .flat_map(|region| region.elbv2.rules.values())
+        .filter(|rule| rule.priority.is_some())
+        .flat_map(|rule| {
+            rule.actions
+                .iter()
+                .filter_map(|action| Some(action.fixed_response_config.as_ref()?.status_code.clone()))
+        })
+        .collect();
+    assert_eq!(answers, ["503"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_object_costs_reads_and_no_writes() {
+    let bed = group().await;
+    let name = bed.list("albacore.dev/v1alpha1", "LoadBalancer")[0]["metadata"]["name"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
+    let before = picture::of(&bed);
+    bed.delete("albacore.dev/v1alpha1", "LoadBalancer", "", &name);
+    bed.settle().await;
+    let calls = bed.take_calls();
+    assert!(!calls.reads(Service::Elbv2).is_empty());
+    assert_eq!(calls.writes(), [""; 0]);
+    assert_eq!(picture::of(&bed), before);
+    bed.apply(good().annotated("example.com/note", "1").object());
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0], "it is remembered again");
+}
+
+/// Deletes the rule with this path behind our back.
+fn delete_rule(bed: &Bed, path: &str) {
+    {
+        let mut world = bed.double.world();
+        for region in world.regions.values_mut() {
+            region.elbv2.rules.retain(|_, rule| {
+                !rule
+                    .conditions
+                    .iter()
+                    .any(|condition| condition.values.iter().flatten().any(|value| value == path))
+            });
+        }
+    }
+    bed.double.touch();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_repaired_when_somebody_asks() {
+    let bed = group().await;
+    let before = picture::of(&bed);
+    delete_rule(&bed, "/b");
+    bed.apply(good().annotated("albacore.dev/verify", "1").object());
+    bed.settle().await;
+    let calls = bed.take_calls();
+    assert_eq!(calls.writes(), ["CreateRule"]);
+    assert!(!calls.reads(Service::Elbv2).is_empty());
+    assert_eq!(picture::of(&bed), before);
+    bed.apply(
+        good()
+            .annotated("albacore.dev/verify", "1")
+            .annotated("example.com/note", "1")
+            .object(),
+    );
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0], "asked once, read once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_repaired_at_the_next_change_that_meets_it() {
+    let bed = group().await;
+    delete_rule(&bed, "/b");
+    bed.apply(member("other", "2", &[("/changed", "b")]).object());
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/a", "/changed"], "{:#?}", bed.take_calls().told());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
+    let mut bed = group().await;
+    bed.stop().await;
+    // Somebody takes the finalizers off while nobody looks.
+    for name in ["good", "other"] {
+        let resource = albacore_simulation::api::Resource::of(INGRESS.0, INGRESS.1).expect("served");
+        let place = (resource, "shop".to_owned(), name.to_owned());
+        let mut store = bed.api.store();
+        store
+            .update(&place, false, |mut object| {
+                object["metadata"]["finalizers"] = serde_json::json!([]);
+                Ok(object)
+            })
+            .expect("it is there");
+        store.delete(&place).expect("it is there");
+    }
+    bed.start();
+    bed.settle().await;
+    assert_eq!(bed.holds(), (1, 1, 2, 2), "nobody saw that it should go");
+    assert_eq!(bed.take_calls().writes(), [""; 0]);
+    let object = bed.list("albacore.dev/v1alpha1", "LoadBalancer").remove(0);
+    assert!(
+        object["status"]["problems"]
+            .to_string()
+            .contains("albacore.dev/confirm-deletion"),
+        "{object}"
+    );
+    let mut confirmed = object;
+    confirmed["metadata"]["annotations"] = serde_json::json!({"albacore.dev/confirm-deletion": "true"});
+    bed.apply(confirmed);
+    bed.settle_for(std::time::Duration::from_secs(200)).await;
+    assert_eq!(bed.holds(), (0, 0, 0, 0));
+}
