@@ -8,8 +8,11 @@
 //! `scope.json` says which cases this version is measured by, `ignored.json` which fields are not compared, each with
 //! its reason.
 
+pub mod bed;
 pub mod case;
 pub mod compare;
 pub mod names;
 pub mod normal;
+pub mod python;
+pub mod run;
 pub mod scope;

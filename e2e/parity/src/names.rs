@@ -39,28 +39,30 @@ impl Names {
             let inputs = &name["depends_on"];
             let service = inputs["service"].as_str().unwrap_or_default();
             for uid in uids.get(service).into_iter().flatten() {
-                let mut digest = Sha256::new();
+                let mut inputs_of_hash = String::new();
                 for input in inputs["order"]
                     .as_array()
                     .into_iter()
                     .flatten()
                     .filter_map(Value::as_str)
                 {
-                    digest.update(if input == "serviceUID" {
+                    inputs_of_hash += if input == "serviceUID" {
                         uid
                     } else {
                         inputs[input].as_str().unwrap_or_default()
-                    });
+                    };
                 }
-                let hash: String = digest
-                    .finalize()
-                    .iter()
-                    .take(5)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                // A Service that was made anew has two UIDs and two placeholders; the older comes first in both.
-                if !self.hashes.values().any(|known| known == placeholder) && !self.hashes.contains_key(&hash) {
-                    self.hashes.insert(hash, placeholder.clone());
+                // Target groups that must stand beside such a one have the number of their generation behind the rest.
+                for generation in ["", "1", "2"] {
+                    let hash = short_hash(&format!("{inputs_of_hash}{generation}"));
+                    let placeholder = match generation {
+                        "" => placeholder.clone(),
+                        _ => format!("{placeholder}+{generation}"),
+                    };
+                    // A Service that was made anew has two UIDs and two placeholders; the older comes first in both.
+                    if !self.hashes.values().any(|known| *known == placeholder) && !self.hashes.contains_key(&hash) {
+                        self.hashes.insert(hash, placeholder);
+                    }
                 }
             }
         }
@@ -94,6 +96,20 @@ impl Names {
         }
     }
 
+    /// DNS names of load balancers that are gone: an Ingress may still name one.
+    pub fn add_gone(&mut self, gone: &BTreeMap<String, String>) {
+        for (dns, placeholder) in gone {
+            self.exact.entry(dns.clone()).or_insert_with(|| placeholder.clone());
+        }
+    }
+
+    /// DNS names of load balancers and what they stand for.
+    pub fn dns_names(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.exact
+            .iter()
+            .filter(|(_, placeholder)| placeholder.starts_with("{dns:"))
+    }
+
     /// `value` with placeholders for ids, in keys too.
     pub fn apply(&self, value: &Value) -> Value {
         match value {
@@ -121,6 +137,15 @@ impl Names {
         }
         text
     }
+}
+
+/// The first ten hexadecimal digits of SHA-256.
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A recording without the marks of second resources of one name (`{lb:NAME~2}`): within one state the name is enough.

@@ -128,7 +128,6 @@ fn action(action: &Value) -> Value {
 fn target_group(group: &Value, written: &[(String, String)]) -> Value {
     json!({
         "settings": group["settings"],
-        "loadBalancers": sorted(&group["loadBalancers"]),
         "tags": group["tags"],
         "attributes": attributes(group, written),
         "targets": sorted(&group["targets"]),
