@@ -12,7 +12,7 @@ CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
 	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
 
-test: fmt lint deny unit         ## everything that CI runs
+test: fmt lint deny tools unit parity e2e   ## everything that CI runs
 
 fmt:
 	cargo fmt --all --check

@@ -1,1 +1,12 @@
-//! placeholder
+//! The chart, the binary and the real control plane, end to end: what a user sees.
+//!
+//! ```text
+//!   host-a … c: pods of the demo, two replicas of albacore     10.0.0.2:53     names of load balancers
+//!   10.0.0.10:6443  API server                                 10.0.0.5:4566   AWS
+//!   10.0.x.y:80,443 load balancers                             169.254.169.254 instance metadata
+//! ```
+
+pub mod client;
+pub mod demo;
+pub mod stage;
+pub mod tests;

@@ -1,0 +1,380 @@
+//! What must hold, end to end; all on one stage, one after another.
+
+use crate::{
+    demo::restart,
+    stage::{NAMESPACE, PATIENCE, Stage},
+};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+/// Runs every test; says how each went, and whether all passed.
+///
+/// # Errors
+/// The stage does not start.
+pub async fn run(project: &Path) -> Result<bool> {
+    let stage = Stage::start(|what| println!("{what}")).await?;
+    let (mut passed, mut failed) = (0, 0);
+    macro_rules! test {
+        ($name:ident) => {
+            let began = Instant::now();
+            match $name(&stage, project).await {
+                Ok(()) => {
+                    passed += 1;
+                    println!("test {} ... ok ({:.0?})", stringify!($name), began.elapsed());
+                }
+                Err(error) => {
+                    failed += 1;
+                    println!("test {} ... FAILED: {error:#}", stringify!($name));
+                    stage.show_logs().await;
+                }
+            }
+        };
+    }
+    test!(helm_installs_two_replicas_one_of_which_leads);
+    test!(ingresses_serve_http_and_https_by_name);
+    test!(an_unrelated_edit_a_leader_change_and_a_restart_cost_no_call);
+    test!(a_last_path_costs_one_call_right_after_a_restart);
+    test!(no_request_fails_while_paths_hosts_and_ports_change);
+    test!(no_request_fails_while_the_scheme_changes);
+    test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
+    test!(a_leader_hands_over_within_ten_seconds);
+    test!(what_is_deleted_leaves_nothing_behind);
+    stage.cluster.stop().await;
+    println!(
+        "test result: {}. {passed} passed; {failed} failed",
+        if failed == 0 { "ok" } else { "FAILED" }
+    );
+    Ok(failed == 0)
+}
+
+async fn helm_installs_two_replicas_one_of_which_leads(stage: &Stage, project: &Path) -> Result<()> {
+    stage.install(&project.join("chart")).await?;
+    ensure!(stage.pods().await?.len() == 2, "{:?}", stage.pods().await?);
+    stage.leader().await.map(drop)
+}
+
+async fn ingresses_serve_http_and_https_by_name(stage: &Stage, project: &Path) -> Result<()> {
+    stage.apply_folder(&project.join("e2e/demo")).await?;
+    let shop = stage.hostname("shop", "shop").await?;
+    let inside = stage.hostname("blog", "pages").await?;
+    stage.settle().await?;
+    ensure!(
+        stage.hostname("shop", "api").await? == inside,
+        "a group shares one load balancer"
+    );
+    for (load_balancer, url, status, says) in [
+        (
+            &shop,
+            "http://shop.example.com/a",
+            301,
+            "https://shop.example.com:443/a",
+        ),
+        (&shop, "https://shop.example.com/", 200, "pod: storefront-"),
+        (&shop, "https://shop.example.com/checkout/1", 200, "pod: checkout-"),
+        (&shop, "https://www.shop.example.com/x", 200, "pod: storefront-"),
+        (&shop, "https://other.example.com/", 404, ""),
+        (&inside, "http://api.inside.example.com/checkout", 200, "pod: checkout-"),
+        (&inside, "http://api.inside.example.com/other", 404, ""),
+        (&inside, "http://blog.inside.example.com/", 200, "pod: pages-"),
+    ] {
+        let answer = stage.client.get(load_balancer, url).await?;
+        let said = answer.location.clone().unwrap_or(answer.body.clone());
+        ensure!(answer.status == status && said.contains(says), "{url}: {answer:?}");
+    }
+    Ok(())
+}
+
+async fn an_unrelated_edit_a_leader_change_and_a_restart_cost_no_call(stage: &Stage, _: &Path) -> Result<()> {
+    stage.settle().await?;
+    stage.take_calls();
+    stage
+        .cluster
+        .kubectl(&["label", "ingress", "-n", "shop", "shop", "team=web"])
+        .await?;
+    stage.settle().await?;
+    ensure!(stage.told().is_empty(), "an edit: {:?}", stage.told());
+    let leader = stage.leader().await?;
+    stage
+        .cluster
+        .kubectl(&["delete", "pod", "-n", NAMESPACE, &leader, "--wait=false"])
+        .await?;
+    another_leader(stage, &leader).await?;
+    stage.settle().await?;
+    ensure!(stage.told().is_empty(), "a leader change: {:?}", stage.told());
+    restart(stage).await?;
+    stage.settle().await?;
+    ensure!(stage.told().is_empty(), "a restart: {:?}", stage.told());
+    Ok(())
+}
+
+async fn a_last_path_costs_one_call_right_after_a_restart(stage: &Stage, _: &Path) -> Result<()> {
+    restart(stage).await?;
+    stage.take_calls();
+    let path = r#"[{"op": "add", "path": "/spec/rules/0/http/paths/-",
+        "value": {"path": "/last", "pathType": "Exact", "backend": {"service": {"name": "checkout", "port": {"number": 80}}}}}]"#;
+    stage
+        .cluster
+        .kubectl(&["patch", "ingress", "-n", "shop", "api", "--type=json", "-p", path])
+        .await?;
+    let inside = stage.hostname("shop", "api").await?;
+    let ask = async || {
+        let answer = stage.client.get(&inside, "http://api.inside.example.com/last").await?;
+        Ok((answer.status == 200).then_some(()))
+    };
+    stage.cluster.wait_for("the path to be served", PATIENCE, ask).await?;
+    stage.settle().await?;
+    ensure!(stage.told().len() == 1, "{:#?}", stage.told());
+    Ok(())
+}
+
+/// Asks for a page over and over, by the address that an Ingress' status has at the moment.
+struct Visitor {
+    stop: Arc<AtomicBool>,
+    asking: JoinHandle<Result<u64>>,
+}
+
+impl Visitor {
+    fn of(stage: &Stage, namespace: &'static str, ingress: &'static str, url: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let client = stage.client.clone();
+        let api: kube::Api<k8s_openapi::api::networking::v1::Ingress> =
+            kube::Api::namespaced(stage.cluster.client(), namespace);
+        let asking = tokio::spawn(async move {
+            let mut asked = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let ingress = api.get(ingress).await?;
+                let status = ingress
+                    .status
+                    .and_then(|status| status.load_balancer?.ingress?.into_iter().next());
+                let name = status
+                    .and_then(|at| at.hostname)
+                    .context("the Ingress lost its address")?;
+                let answer = client.get(&name, url).await?;
+                if answer.status != 200 {
+                    bail!(
+                        "request {asked}, {url} by way of {name}: {} {}",
+                        answer.status,
+                        answer.body
+                    );
+                }
+                asked += 1;
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(asked)
+        });
+        Self { stop, asking }
+    }
+
+    /// Every request was answered.
+    async fn leave(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let asked = self.asking.await??;
+        ensure!(asked > 50, "only {asked} requests");
+        Ok(())
+    }
+}
+
+async fn no_request_fails_while_paths_hosts_and_ports_change(stage: &Stage, _: &Path) -> Result<()> {
+    let visitor = Visitor::of(stage, "shop", "shop", "https://shop.example.com/");
+    let patch = async |patch: &str| {
+        stage
+            .cluster
+            .kubectl(&["patch", "ingress", "-n", "shop", "shop", "--type=json", "-p", patch])
+            .await?;
+        stage.settle().await
+    };
+    // A path in front of all others.
+    patch(
+        r#"[{"op": "add", "path": "/spec/rules/0/http/paths/0",
+        "value": {"path": "/first", "pathType": "Exact", "backend": {"service": {"name": "checkout", "port": {"number": 80}}}}}]"#,
+    )
+    .await?;
+    // Another host becomes another one.
+    patch(r#"[{"op": "replace", "path": "/spec/rules/1/host", "value": "web.shop.example.com"}]"#).await?;
+    // The visitor's own target group is replaced: other targets, other type.
+    for service in ["storefront", "checkout"] {
+        let node_port = r#"{"spec": {"type": "NodePort"}}"#;
+        stage
+            .cluster
+            .kubectl(&["patch", "service", "-n", "shop", service, "-p", node_port])
+            .await?;
+    }
+    stage
+        .cluster
+        .kubectl(&[
+            "annotate",
+            "--overwrite",
+            "ingress",
+            "-n",
+            "shop",
+            "shop",
+            "alb.ingress.kubernetes.io/target-type=instance",
+        ])
+        .await?;
+    stage.settle().await?;
+    // And its Service's port is another one.
+    stage
+        .cluster
+        .kubectl(&[
+            "patch",
+            "service",
+            "-n",
+            "shop",
+            "storefront",
+            "--type=json",
+            "-p",
+            r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": 8080}}]"#,
+        ])
+        .await?;
+    patch(r#"[{"op": "replace", "path": "/spec/rules/0/http/paths/2/backend/service/port/number", "value": 81}]"#)
+        .await?;
+    sleep(Duration::from_secs(5)).await;
+    visitor.leave().await
+}
+
+async fn no_request_fails_while_the_scheme_changes(stage: &Stage, _: &Path) -> Result<()> {
+    let before = stage.hostname("shop", "shop").await?;
+    let visitor = Visitor::of(stage, "shop", "shop", "https://shop.example.com/");
+    stage
+        .cluster
+        .kubectl(&[
+            "annotate",
+            "--overwrite",
+            "ingress",
+            "-n",
+            "shop",
+            "shop",
+            "alb.ingress.kubernetes.io/scheme=internal",
+        ])
+        .await?;
+    let moved = async || Ok(Some(stage.hostname("shop", "shop").await?).filter(|now| *now != before));
+    let after = stage
+        .cluster
+        .wait_for("the Ingress to move", PATIENCE * 2, moved)
+        .await?;
+    ensure!(after.starts_with("internal-"), "{after}");
+    sleep(Duration::from_secs(5)).await;
+    visitor.leave().await?;
+    // Whoever has looked up the old name a moment ago is served still.
+    let answer = stage.client.get(&before, "https://shop.example.com/").await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
+async fn a_typo_is_answered_with_what_to_write_and_harms_nobody_else(stage: &Stage, _: &Path) -> Result<()> {
+    stage.settle().await?;
+    stage.take_calls();
+    stage
+        .cluster
+        .kubectl(&[
+            "annotate",
+            "ingress",
+            "-n",
+            "shop",
+            "api",
+            "alb.ingress.kubernetes.io/scheme=public",
+        ])
+        .await?;
+    let told = async || {
+        let arguments = [
+            "get",
+            "events",
+            "-n",
+            "shop",
+            "--field-selector=involvedObject.name=api",
+            "-o",
+            "jsonpath={.items[*].message}",
+        ];
+        let events = stage.cluster.kubectl(&arguments).await?;
+        let all = [
+            "shop/api",
+            "alb.ingress.kubernetes.io/scheme",
+            "public",
+            "internet-facing",
+        ];
+        Ok(all.iter().all(|part| events.contains(part)).then_some(()))
+    };
+    stage
+        .cluster
+        .wait_for("an Event that says what to write", PATIENCE, told)
+        .await?;
+    let shown = stage
+        .cluster
+        .kubectl(&["get", "loadbalancers", "-o", "jsonpath={.items[*].status.problems}"])
+        .await?;
+    ensure!(shown.contains("public"), "{shown}");
+    let inside = stage.hostname("blog", "pages").await?;
+    for url in [
+        "http://api.inside.example.com/checkout",
+        "http://blog.inside.example.com/",
+    ] {
+        let answer = stage.client.get(&inside, url).await?;
+        ensure!(answer.status == 200, "{url}: {answer:?}");
+    }
+    ensure!(stage.told().is_empty(), "{:?}", stage.told());
+    stage
+        .cluster
+        .kubectl(&[
+            "annotate",
+            "ingress",
+            "-n",
+            "shop",
+            "api",
+            "alb.ingress.kubernetes.io/scheme-",
+        ])
+        .await
+        .map(drop)
+}
+
+async fn a_leader_hands_over_within_ten_seconds(stage: &Stage, _: &Path) -> Result<()> {
+    let leader = stage.leader().await?;
+    let began = Instant::now();
+    stage
+        .cluster
+        .kubectl(&["delete", "pod", "-n", NAMESPACE, &leader, "--wait=false"])
+        .await?;
+    another_leader(stage, &leader).await?;
+    ensure!(
+        began.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        began.elapsed()
+    );
+    Ok(())
+}
+
+async fn another_leader(stage: &Stage, than: &str) -> Result<()> {
+    let another = async || Ok(stage.leader().await.ok().filter(|now| now != than).map(drop));
+    stage.cluster.wait_for("another leader", PATIENCE, another).await
+}
+
+async fn what_is_deleted_leaves_nothing_behind(stage: &Stage, _: &Path) -> Result<()> {
+    stage
+        .cluster
+        .kubectl(&["delete", "ingress", "-n", "shop", "--all", "--timeout=90s"])
+        .await?;
+    stage
+        .cluster
+        .kubectl(&["delete", "namespace", "blog", "--timeout=90s"])
+        .await?;
+    let gone = async || Ok(stage.leftovers().is_empty().then_some(()));
+    let gone = stage.cluster.wait_for("AWS to be empty", PATIENCE, gone).await;
+    gone.with_context(|| format!("{:?}", stage.leftovers()))?;
+    let left = stage
+        .cluster
+        .kubectl(&["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"])
+        .await?;
+    ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
+}
