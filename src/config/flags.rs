@@ -34,10 +34,10 @@ pub(super) struct Flags {
     /// Value of the `kubernetes.io/ingress.class` annotation that is ours; when empty, Ingresses without a class are too
     #[arg(long, env = "ALBACORE_INGRESS_CLASS", default_value = "alb")]
     pub ingress_class: String,
-    /// Ignore the `kubernetes.io/ingress.class` annotation
+    /// Ignore new uses of the `kubernetes.io/ingress.class` annotation
     #[arg(long, env = "ALBACORE_DISABLE_INGRESS_CLASS_ANNOTATION", default_value = "false")]
     pub disable_ingress_class_annotation: String,
-    /// Ignore the `group.name` annotation
+    /// Refuse new uses of the `group.name` annotation
     #[arg(
         long,
         env = "ALBACORE_DISABLE_INGRESS_GROUP_NAME_ANNOTATION",

@@ -38,10 +38,18 @@ impl Cluster {
             Err(problem) => return Membership::Unclear(problem),
         };
         let named = params.and_then(|params| params.spec.group_name.as_ref());
-        let annotated = ingress
-            .annotations
-            .get(GROUP_NAME)
-            .filter(|_| !settings.disable_group_name_annotation);
+        // As with ALBC, switching the annotation off refuses new uses of it; who is in a group stays there.
+        let annotated = ingress.annotations.get(GROUP_NAME);
+        if let (None, Some(name)) = (named, annotated)
+            && settings.disable_group_name_annotation
+            && !Self::held_by(ingress).contains(&GroupKey::Explicit(name.clone()))
+        {
+            let detail = format!(
+                "`{name}`: the operator has switched this annotation off. Remove it, or use a class whose \
+                 IngressClassParams name the group."
+            );
+            return Membership::Unnamed(problem(ingress, GROUP_NAME, Code::NotSupported, detail));
+        }
         let Some(name) = named.or(annotated) else {
             return Membership::Member(GroupKey::Implicit(ingress.key.clone()), params);
         };
@@ -64,7 +72,7 @@ impl Cluster {
         ingress: &Ingress,
     ) -> Result<Option<Option<&'a IngressClassParams>>, Problem> {
         if let Some(class) = ingress.annotations.get(CLASS_ANNOTATION)
-            && !settings.disable_class_annotation
+            && (!settings.disable_class_annotation || !Self::held_by(ingress).is_empty())
         {
             let ours = *class == settings.ingress_class || (settings.ingress_class.is_empty() && class == "alb");
             return Ok(ours.then_some(None));

@@ -267,3 +267,22 @@ async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
     bed.settle_for(std::time::Duration::from_secs(200)).await;
     assert_eq!(bed.holds(), (0, 0, 0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_outlives_the_annotation_being_switched_off_and_a_new_use_is_refused() {
+    let mut bed = group().await;
+    bed.stop().await;
+    bed.settings.disable_group_name_annotation = true;
+    bed.start();
+    bed.settle().await;
+    assert_eq!(bed.take_calls().told(), [""; 0]);
+    bed.apply(member("third", "3", &[("/c", "c")]).object());
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/a", "/b"]);
+    assert_eq!(bed.holds(), (1, 1, 2, 2));
+    let told = warnings(&bed, "third").join("\n");
+    assert!(
+        told.contains("alb.ingress.kubernetes.io/group.name") && told.contains("switched"),
+        "{told}"
+    );
+}
