@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> Result<()> {
         ..BudgetConfig::default()
     });
     metrics.watch(budget.clone());
-    let aws = Aws::connect(&config.aws, &place, budget).await;
+    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await;
 
     let clients = k8s::connect(config.kubeconfig.as_deref()).await?;
     let (stop, stopped) = flag::channel(false);

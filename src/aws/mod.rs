@@ -7,6 +7,7 @@
 //! ```
 //! Every call takes its token before it is signed, and the HTTP client lets nothing out that did not pay.
 
+mod census;
 mod client;
 mod convert;
 mod endpoints;
@@ -23,9 +24,11 @@ use crate::{
     budget::{Ask, Budget, Permit, Service},
     model::{Lane, TargetGroupArn, Unit},
     plan::Mutation,
+    telemetry::Clock,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use census::Census;
 use client::Clients;
 use lookup::Lookup;
 use std::{
@@ -38,15 +41,18 @@ use std::{
 pub struct Aws {
     clients: Clients,
     budget: Budget,
+    /// Tells an answer about something older from one about something new.
+    clock: Clock,
     lookup: Lookup,
+    census: Census,
     /// Target groups that this process made: nobody else has put targets into them.
     made: Arc<Mutex<BTreeSet<TargetGroupArn>>>,
 }
 
 impl Aws {
     /// AWS with the credentials that the environment offers.
-    pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget) -> Self {
-        Self::with(Clients::connect(config, place).await, budget)
+    pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget, clock: Clock) -> Self {
+        Self::with(Clients::connect(config, place).await, budget, clock)
     }
 
     /// AWS behind another HTTP client: the double, in process.
@@ -55,18 +61,22 @@ impl Aws {
         credentials: SharedCredentialsProvider,
         place: &Place,
         budget: Budget,
+        clock: Clock,
     ) -> Self {
         Self::with(
             Clients::new(&AwsConfig::default(), place, http, Some(credentials)),
             budget,
+            clock,
         )
     }
 
-    fn with(clients: Clients, budget: Budget) -> Self {
+    fn with(clients: Clients, budget: Budget, clock: Clock) -> Self {
         Self {
             clients,
             budget,
+            clock,
             lookup: Lookup::default(),
+            census: Census::default(),
             made: Arc::default(),
         }
     }

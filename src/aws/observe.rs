@@ -1,8 +1,8 @@
 //! What AWS holds, read again: with a reason only.
 //!
 //! ```text
-//! load balancers ┐              ┌─► attributes
-//! target groups ─┴─► tags: ours?┼─► listeners ─► rules, certificates, tags      security group of the group
+//! census of the account ─► ours, by name and tags ─┬─► attributes
+//! (shared by groups)                               └─► listeners ─► rules, certificates, tags
 //! ```
 //! Names and tags tell what is ours. Of target groups only those are asked for their tags that one of our load balancers
 //! uses or nobody does.
@@ -19,9 +19,10 @@ use crate::{
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_elasticloadbalancingv2::types as elb;
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
 
 /// Resources of one DescribeTags ("DescribeTags", Elastic Load Balancing API reference).
-const TAGGED: usize = 20;
+pub(super) const TAGGED: usize = 20;
 /// Results of a page at most ("DescribeLoadBalancers", same).
 const PAGE: i32 = 400;
 
@@ -29,7 +30,7 @@ const ELB: Service = Service::ElasticLoadBalancing;
 
 impl Aws {
     /// What AWS holds for a group. `known` is what is remembered: its load balancers and target groups are looked at
-    /// whatever their names.
+    /// whatever their names. What was listed for other groups since `as_of` is good enough.
     ///
     /// # Errors
     /// AWS could not be asked.
@@ -39,13 +40,14 @@ impl Aws {
         settings: &Settings,
         key: &GroupKey,
         known: &Observed,
+        as_of: Instant,
     ) -> Result<Observed, Fault> {
         Observe {
             aws: self,
             unit,
             settings,
         }
-        .group(key, known)
+        .group(key, known, as_of)
         .await
     }
 
@@ -185,99 +187,77 @@ macro_rules! pages {
     }};
 }
 
-struct Observe<'a> {
-    aws: &'a Aws,
-    unit: &'a Unit,
-    settings: &'a Settings,
+pub(super) struct Observe<'a> {
+    pub aws: &'a Aws,
+    pub unit: &'a Unit,
+    pub settings: &'a Settings,
 }
 
 impl Observe<'_> {
-    async fn group(&self, key: &GroupKey, known: &Observed) -> Result<Observed, Fault> {
+    async fn group(&self, key: &GroupKey, known: &Observed, as_of: Instant) -> Result<Observed, Fault> {
+        // Held to the end, so that groups that are read meanwhile find it, and those that were woken with this one too.
+        let census = self.aws.census.sheet();
+        tokio::task::yield_now().await;
+        let share = self.share(&census, key, known, as_of).await?;
+        let mut observed = Observed {
+            security_group: share.security_group,
+            ..Observed::default()
+        };
+        for (told, tags) in share.target_groups {
+            observed.target_groups.extend(self.target_group(&told, tags).await?);
+        }
+        for (told, tags) in share.load_balancers {
+            observed.load_balancers.push(self.load_balancer(&told, tags).await?);
+        }
+        observed.load_balancers.sort_by(|a, b| a.arn.cmp(&b.arn));
+        observed.target_groups.sort_by(|a, b| a.arn.cmp(&b.arn));
+        Ok(observed)
+    }
+
+    pub(super) async fn load_balancers(&self) -> Result<Vec<elb::LoadBalancer>, Fault> {
         let elb = &self.aws.clients.elb;
-        let load_balancers = pages!(
+        Ok(pages!(
             self,
             "DescribeLoadBalancers",
             elb.describe_load_balancers(),
             load_balancers
-        );
-        let target_groups = pages!(
+        ))
+    }
+
+    pub(super) async fn target_groups(&self) -> Result<Vec<elb::TargetGroup>, Fault> {
+        let elb = &self.aws.clients.elb;
+        Ok(pages!(
             self,
             "DescribeTargetGroups",
             elb.describe_target_groups(),
             target_groups
-        );
-        let load_balancers: Vec<elb::LoadBalancer> = load_balancers
-            .into_iter()
-            .filter(|lb| self.may_be_ours(lb, key, known))
-            .collect();
-        let candidates: BTreeSet<&str> = load_balancers
-            .iter()
-            .filter_map(|lb| lb.load_balancer_arn.as_deref())
-            .collect();
-        let target_groups: Vec<elb::TargetGroup> = target_groups
-            .into_iter()
-            .filter(|group| {
-                let attached = group.load_balancer_arns();
-                group.vpc_id.as_deref() == Some(self.settings.vpc.as_str())
-                    && (attached.is_empty() || attached.iter().any(|arn| candidates.contains(arn.as_str())))
-            })
-            .collect();
-        let arns = candidates.iter().copied().chain(
-            target_groups
-                .iter()
-                .filter_map(|group| group.target_group_arn.as_deref()),
-        );
-        let mut tags = self.tags(arns.map(ToOwned::to_owned).collect()).await?;
-        let mut ours = |arn: &Option<String>| {
-            let tags = tags.remove(arn.as_deref()?)?;
-            self.is_ours(&tags, key).then_some(tags)
-        };
-        let mut observed = Observed::default();
-        for told in &target_groups {
-            let Some(tags) = ours(&told.target_group_arn) else {
-                continue;
-            };
-            observed.target_groups.extend(self.target_group(told, tags).await?);
-        }
-        for told in &load_balancers {
-            let Some(tags) = ours(&told.load_balancer_arn) else {
-                continue;
-            };
-            observed.load_balancers.push(self.load_balancer(told, tags).await?);
-        }
-        observed.load_balancers.sort_by(|a, b| a.arn.cmp(&b.arn));
-        observed.target_groups.sort_by(|a, b| a.arn.cmp(&b.arn));
-        let managed = self
-            .security_groups(&[
-                filter("vpc-id", self.settings.vpc.as_str()),
-                filter(&format!("tag:{}", tags::CLUSTER), &self.settings.cluster),
-                filter(&format!("tag:{}", tags::STACK), &key.stack()),
-            ])
-            .await?;
-        observed.security_group = managed.into_iter().next();
-        Ok(observed)
+        ))
     }
 
-    fn is_ours(&self, tags: &Tags, key: &GroupKey) -> bool {
-        tags.get(tags::CLUSTER) == Some(&self.settings.cluster) && tags.get(tags::STACK) == Some(&key.stack())
+    /// The security groups that a controller made for groups of the cluster.
+    pub(super) async fn managed_security_groups(&self) -> Result<Vec<ObservedSecurityGroup>, Fault> {
+        self.security_groups(&[
+            filter("vpc-id", self.settings.vpc.as_str()),
+            filter(&format!("tag:{}", tags::CLUSTER), &self.settings.cluster),
+            filter("tag-key", tags::STACK),
+        ])
+        .await
     }
 
     /// Whether the tags of a load balancer are worth a look: it is remembered, is called as we call those of this group,
     /// or has a name that somebody chose.
-    fn may_be_ours(&self, told: &elb::LoadBalancer, key: &GroupKey, known: &Observed) -> bool {
-        let arn = LoadBalancerArn::from(told.load_balancer_arn.as_deref().unwrap_or_default());
-        let name = told.load_balancer_name.as_deref().unwrap_or_default();
+    pub(super) fn may_be_ours(&self, told: &elb::LoadBalancer, key: &GroupKey, known: &Observed) -> bool {
+        let arn = LoadBalancerArn::from(told.load_balancer_arn().unwrap_or_default());
+        let name = told.load_balancer_name().unwrap_or_default();
         let schemes = [Scheme::Internal, Scheme::InternetFacing];
-        told.r#type == Some(elb::LoadBalancerTypeEnum::Application)
-            && told.vpc_id.as_deref() == Some(self.settings.vpc.as_str())
-            && (known.load_balancer(&arn).is_some()
-                || schemes
-                    .iter()
-                    .any(|scheme| names::load_balancer(&self.settings.cluster, key, *scheme) == name)
-                || !names::is_generated(name))
+        known.load_balancer(&arn).is_some()
+            || schemes
+                .iter()
+                .any(|scheme| names::load_balancer(&self.settings.cluster, key, *scheme) == name)
+            || !names::is_generated(name)
     }
 
-    async fn tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Fault> {
+    pub(super) async fn tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Fault> {
         let mut tags = BTreeMap::new();
         for some in arns.chunks(TAGGED) {
             let answer = read(&self.aws.budget, self.unit, Lane::Change, (ELB, "DescribeTags"), || {

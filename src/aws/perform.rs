@@ -9,12 +9,16 @@ use crate::{
 use aws_sdk_ec2::types as ec2;
 use aws_sdk_elasticloadbalancingv2::types as elb;
 
+/// How far the clocks of this machine and of AWS may be apart, in seconds; one that is kept in time is within one. Where
+/// they are farther apart, a new load balancer is read once more than it need be.
+const SKEW: i64 = 10;
+
 impl Aws {
     /// Performs a mutation that is paid for. `results` hold what earlier steps of the plan made.
     ///
     /// # Errors
-    /// AWS' refusal, or that there was no answer. A target group that was to be made and turns out to be in use is a
-    /// [`Class::Conflict`]: AWS answers an identical creation with what is there.
+    /// AWS' refusal, or that there was no answer. A target group that was to be made and turns out to be in use, or a load
+    /// balancer that turns out to be older, is a [`Class::Conflict`]: AWS answers an identical creation with what is there.
     pub async fn perform(&self, permit: Permit, call: &Mutation, results: &Results) -> Result<Made, Fault> {
         let made = match service_of(call) {
             Service::Ec2 => Box::pin(self.on_security_groups(permit, call, results)).await,
@@ -122,6 +126,7 @@ impl Aws {
                     .set_subnets(Some(load_balancer.subnets.iter().map(ToString::to_string).collect()))
                     .set_security_groups(Some(groups))
                     .set_tags(Some(convert::elb_tags(&load_balancer.tags)));
+                let asked = self.clock.now();
                 let made = send(permit, request.send()).await?;
                 let made = made
                     .load_balancers
@@ -129,6 +134,13 @@ impl Aws {
                     .into_iter()
                     .next()
                     .ok_or_else(|| nameless(call))?;
+                if made
+                    .created_time
+                    .is_some_and(|at| at.secs() + SKEW < asked.as_second())
+                {
+                    let message = format!("the load balancer {} was there already", load_balancer.name);
+                    return Err(Fault::ours(call, Class::Conflict, message));
+                }
                 return Ok(Made::LoadBalancer {
                     arn: made.load_balancer_arn.ok_or_else(|| nameless(call))?.into(),
                     dns_name: made.dns_name.unwrap_or_default(),

@@ -203,6 +203,18 @@ pub enum Made {
 }
 
 impl Mutation {
+    /// Whether it makes something that has an id of its own.
+    pub fn creates(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateSecurityGroup { .. }
+                | Self::CreateTargetGroup { .. }
+                | Self::CreateLoadBalancer { .. }
+                | Self::CreateListener { .. }
+                | Self::CreateRule { .. }
+        )
+    }
+
     /// The name of the AWS operation; also the name the budget and the meters know it by.
     pub fn operation(&self) -> &'static str {
         match self {

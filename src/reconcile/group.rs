@@ -10,7 +10,7 @@ use super::{
     Controller, Outcome,
     queue::Generation,
     report::Report,
-    state::{GroupMemory, Refusal},
+    state::{self, GroupMemory, Refusal},
 };
 use crate::{
     aws::{Class, Fault},
@@ -135,7 +135,7 @@ impl Task<'_> {
 
     async fn round(&mut self, built: &Built, generation: &mut Generation) -> Round {
         let wished = self.verify_tokens();
-        if self.must_read(built, &wished) {
+        if let Some(as_of) = self.must_read(built, &wished) {
             if self.reads == READS {
                 return Round::End(Outcome::Failed {
                     why: "AWS differs from what was read a moment ago".to_owned(),
@@ -146,7 +146,7 @@ impl Task<'_> {
             let read = self
                 .controller
                 .aws
-                .observe_group(&self.unit, &self.controller.settings, self.key, &known)
+                .observe_group(&self.unit, &self.controller.settings, self.key, &known, as_of)
                 .await;
             let mut read = match read {
                 Ok(read) => read,
@@ -163,7 +163,10 @@ impl Task<'_> {
                 self.prove_the_rest();
             }
             self.memory.verified = wished;
-            self.controller.notes().group(self.key).doubtful = false;
+            let mut notes = self.controller.notes();
+            let notes = notes.group(self.key);
+            notes.doubtful = false;
+            notes.unproven = state::unproven(notes.made);
         } else if !self.controller.notes().group(self.key).known() {
             self.memory.verified = wished;
         }
@@ -201,10 +204,7 @@ impl Task<'_> {
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
             return Round::End(outcome);
         }
-        let executor = &self.controller.executor;
-        let ran = executor
-            .run(&plan.steps, &self.unit, generation, &mut self.memory.observed)
-            .await;
+        let ran = self.execute(&plan.steps, generation).await;
         if let Err(outcome) = self.bindings(&intent).await {
             return Round::End(outcome);
         }
@@ -214,6 +214,19 @@ impl Task<'_> {
             Err(Stopped::Deposed) => Round::End(Outcome::Deposed),
             Err(Stopped::Refused { step, fault }) => self.refused(built, &step, &fault),
         }
+    }
+
+    /// Performs steps; from then on what they make may be there, whatever AWS shows.
+    async fn execute(&mut self, steps: &[Step], generation: &mut Generation) -> Result<(), Stopped> {
+        let ran = self
+            .controller
+            .executor
+            .run(steps, &self.unit, generation, &mut self.memory.observed)
+            .await;
+        if steps.iter().any(|step| step.call.creates()) {
+            self.controller.notes().group(self.key).made = Some(Instant::now());
+        }
+        ran
     }
 
     /// Values of `albacore.dev/verify`, by object.
@@ -235,9 +248,10 @@ impl Task<'_> {
         of_members.chain(own).collect()
     }
 
-    /// Whether what is remembered must be proven first: nothing is remembered of members that we, or ALBC, hold; an
-    /// outcome is unknown; or a user asks for it.
-    fn must_read(&self, built: &Built, wished: &BTreeMap<String, String>) -> bool {
+    /// Whether what is remembered must be proven first, and by what was read since when: nothing is remembered of members
+    /// that we, or ALBC, hold; an outcome is unknown; or a user asks for it.
+    fn must_read(&self, built: &Built, wished: &BTreeMap<String, String>) -> Option<Instant> {
+        let now = Instant::now();
         let mut notes = self.controller.notes();
         let notes = notes.group(self.key);
         let adopt = !notes.known() && self.reads == 0 && {
@@ -249,12 +263,17 @@ impl Task<'_> {
             };
             built.active.iter().chain(&built.leaving).any(held)
         };
+        if adopt && !notes.doubtful {
+            // Nobody but us changed anything since we lead: groups that are adopted together share what is listed.
+            return Some(notes.lost.unwrap_or(self.controller.led_since()));
+        }
         // The first value that is seen of a new group asks for nothing: it is about to be made.
         let asked = notes.known()
             && wished
                 .iter()
                 .any(|(object, token)| self.memory.verified.get(object) != Some(token));
-        adopt || notes.doubtful || asked
+        let due = notes.unproven.is_some_and(|at| at <= now);
+        (notes.doubtful || asked || due).then_some(now)
     }
 
     /// Has the targets of the group and the cluster network read too: a user asked for everything to be proven.
@@ -368,8 +387,11 @@ impl Task<'_> {
     /// the next time.
     async fn save(&mut self, steps: Option<&[Step]>) -> Result<(), Outcome> {
         let changed = self.memory != self.stored;
-        let doubtful = self.controller.notes().group(self.key).doubtful;
-        let in_flight = self.controller.notes().group(self.key).in_flight;
+        let (doubtful, in_flight) = {
+            let mut notes = self.controller.notes();
+            let notes = notes.group(self.key);
+            (notes.doubtful || notes.unproven.is_some(), notes.in_flight)
+        };
         // A doubt outlives the process only as what is in flight.
         let clears = steps.is_none() && in_flight && !doubtful;
         let known = self.controller.notes().group(self.key).known();
@@ -496,10 +518,14 @@ impl Task<'_> {
         if let Err(outcome) = self.save(None).await {
             return outcome;
         }
-        let outcome = waiting(&plan.waits);
+        let unproven = self.controller.notes().group(self.key).unproven;
+        let outcome = match (waiting(&plan.waits), unproven) {
+            (Outcome::Settled, Some(until)) => Outcome::until_proven(until),
+            (outcome, _) => outcome,
+        };
         self.report(built, &plan.problems, &outcome).await;
         let finalizer = self.key.finalizer();
-        let gone = intent.load_balancer.is_none() && is_nothing(&self.memory.observed);
+        let gone = intent.load_balancer.is_none() && is_nothing(&self.memory.observed) && unproven.is_none();
         if !built.active.is_empty() || gone {
             for member in &built.leaving {
                 if let Err(fault) = self.controller.writer.set_finalizer(member, &finalizer, false).await {
@@ -570,11 +596,7 @@ impl Task<'_> {
             if let Err(outcome) = self.save(Some(&plan.steps)).await {
                 return outcome;
             }
-            let ran = self
-                .controller
-                .executor
-                .run(&plan.steps, &self.unit, &mut generation, &mut self.memory.observed)
-                .await;
+            let ran = self.execute(&plan.steps, &mut generation).await;
             if let Err(outcome) = self.bindings(&intent).await {
                 return outcome;
             }

@@ -35,7 +35,7 @@ use queue::{GATHER, Queue};
 use state::Notes;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -73,6 +73,8 @@ pub struct Controller {
     notes: Mutex<Notes>,
     /// Spec hashes of bindings that were written and not yet seen.
     written: Mutex<BTreeMap<ObjectKey, String>>,
+    /// When this process began to lead.
+    led_since: OnceLock<Instant>,
     wakes: mpsc::UnboundedSender<(Unit, Duration)>,
 }
 
@@ -122,6 +124,7 @@ pub async fn run(
         metrics: parts.metrics,
         notes: Mutex::default(),
         written: Mutex::default(),
+        led_since: OnceLock::new(),
         wakes,
     });
     tokio::select! {
@@ -142,6 +145,11 @@ impl Controller {
     /// The notes. Never held over an await.
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         lock(&self.notes)
+    }
+
+    /// When this process began to lead; now, if it does not yet.
+    pub(crate) fn led_since(&self) -> Instant {
+        *self.led_since.get_or_init(Instant::now)
     }
 
     /// Has a unit looked at after `delay`.
@@ -196,6 +204,7 @@ impl Controller {
                 key.map(|key| {
                     // What it remembered is lost; the tags find everything again.
                     notes.forget_group(&key);
+                    notes.group(&key).lost = Some(Instant::now());
                     Unit::Group(key)
                 })
                 .into_iter()
@@ -222,6 +231,7 @@ impl Controller {
 
     /// Reads what was remembered by whoever led before.
     async fn recall(&self) -> Result<(), k8s::Fault> {
+        self.led_since();
         for object in self.writer.list_load_balancers().await? {
             self.see_object(&object);
             let status = object.status.unwrap_or_default();
@@ -229,6 +239,7 @@ impl Controller {
             let notes = notes.group(&group_of(&object.spec.group));
             notes.doubtful = !status.in_flight.is_empty();
             notes.in_flight = notes.doubtful;
+            notes.made = notes.in_flight.then(Instant::now);
             // An object without a memory was made just before its maker ended: nothing is known, and it is not new.
             notes.doubtful |= status.applied.is_none();
             notes.remember(status.applied.unwrap_or_default());
@@ -236,6 +247,7 @@ impl Controller {
         let status = self.writer.cluster_network().await?;
         let mut notes = self.notes();
         notes.network_doubtful = !status.in_flight.is_empty();
+        notes.network_made = notes.network_doubtful.then(Instant::now);
         notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
         Ok(())
     }

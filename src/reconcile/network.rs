@@ -4,6 +4,7 @@ use super::{
     Controller, Outcome,
     group::{failed, said_no},
     queue::Generation,
+    state,
 };
 use crate::{
     aws::Class,
@@ -15,6 +16,7 @@ use crate::{
 };
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
+use tokio::time::Instant;
 
 /// How soon a deletion is tried again that AWS refuses because network interfaces are still there.
 const IN_USE: Duration = Duration::from_secs(10);
@@ -24,13 +26,17 @@ const ROUNDS: u32 = 8;
 impl Controller {
     /// Brings the shared parts in line with what groups and bindings need.
     pub(super) async fn reconcile_network(&self, generation: &mut Generation) -> Outcome {
-        let before = self.notes().network.clone();
-        let outcome = self.try_network(generation).await;
-        let (after, doubtful) = {
+        let (before, unproven) = {
             let notes = self.notes();
-            (notes.network.clone(), notes.network_doubtful)
+            (notes.network.clone(), notes.network_unproven.is_some())
         };
-        if after != before
+        let outcome = self.try_network(generation).await;
+        let (after, doubtful, proven) = {
+            let notes = self.notes();
+            let doubtful = notes.network_doubtful || notes.network_unproven.is_some();
+            (notes.network.clone(), doubtful, unproven && !doubtful)
+        };
+        if (after != before || proven)
             && !doubtful
             && let Err(outcome) = self.save_network(None).await
         {
@@ -66,7 +72,8 @@ impl Controller {
             let intent = network::build(&self.settings, &needs, backend, &observed);
             // A group that is not remembered may still be there, made by a life before this one or by ALBC.
             let unseen = intent.backend.is_some() && observed.backend.is_none();
-            if doubtful || (unseen && !self.notes().network_read) {
+            let due = self.notes().network_unproven.is_some_and(|at| at <= Instant::now());
+            if doubtful || due || (unseen && !self.notes().network_read) {
                 let groups: BTreeSet<SecurityGroupId> = intent
                     .endpoint_rules
                     .keys()
@@ -78,6 +85,7 @@ impl Controller {
                         let mut notes = self.notes();
                         notes.network.observed = read;
                         notes.network_doubtful = false;
+                        notes.network_unproven = state::unproven(notes.network_made);
                         notes.network_read = true;
                         continue;
                     }
@@ -86,7 +94,8 @@ impl Controller {
             }
             let plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
             if plan.steps.is_empty() {
-                return Outcome::Settled;
+                let unproven = self.notes().network_unproven;
+                return unproven.map_or(Outcome::Settled, Outcome::until_proven);
             }
             let in_flight: BTreeSet<&str> = plan.steps.iter().map(|step| step.call.operation()).collect();
             if let Err(outcome) = self.save_network(Some(json!(in_flight))).await {
@@ -97,7 +106,13 @@ impl Controller {
                 .executor
                 .run(&plan.steps, &Unit::Network, generation, &mut observed)
                 .await;
-            self.notes().network.observed = observed;
+            {
+                let mut notes = self.notes();
+                notes.network.observed = observed;
+                if plan.steps.iter().any(|step| step.call.creates()) {
+                    notes.network_made = Some(Instant::now());
+                }
+            }
             match ran {
                 Ok(()) => {}
                 Err(Stopped::Superseded) => return Outcome::Superseded,

@@ -1,6 +1,7 @@
 //! How a task ended.
 
 use std::{fmt, time::Duration};
+use tokio::time::Instant;
 
 /// How a task ended, and so when its unit runs again. A user's mistake is not an outcome: it is reported, and what can be
 /// done without it is done.
@@ -27,6 +28,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// AWS was read so soon after something was made that what it does not show may still be there.
+    pub fn until_proven(at: Instant) -> Self {
+        Self::Waiting {
+            on: "AWS to show what was made a moment ago".to_owned(),
+            again: at.duration_since(Instant::now()),
+        }
+    }
+
     /// For metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {

@@ -12,7 +12,10 @@ use crate::{
     plan::{NetworkObserved, Observed, TargetsObserved},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// What is remembered of a group.
@@ -56,6 +59,12 @@ pub struct GroupNotes {
     pub doubtful: bool,
     /// Whether its object says that something is in flight.
     pub in_flight: bool,
+    /// When something was last made for it, or may have been: what AWS does not show soon after may still be there.
+    pub made: Option<Instant>,
+    /// When AWS is to be read again, since it was read so soon after something was made.
+    pub unproven: Option<Instant>,
+    /// When its object was lost, and with it what was remembered.
+    pub lost: Option<Instant>,
     /// Value of `albacore.dev/verify` on its object.
     pub verify: Option<String>,
     /// Whether its object says that it may go although nobody was seen to end it.
@@ -116,10 +125,23 @@ pub struct Notes {
     pub network: NetworkMemory,
     /// Whether the network's memory must not be believed until AWS was asked.
     pub network_doubtful: bool,
+    /// When something was last made for the network, or may have been.
+    pub network_made: Option<Instant>,
+    /// When AWS is to be read again, since it was read so soon after something was made.
+    pub network_unproven: Option<Instant>,
     /// Whether AWS was asked once for what is not remembered.
     pub network_read: bool,
     /// Tasks of the network that failed in a row.
     pub network_failures: u32,
+}
+
+/// Reads of AWS lag behind writes: what was made within this time and is not shown may still be there. AWS names no bound
+/// ("eventual consistency"); seconds are usual, so a minute is generous.
+const LAG: Duration = Duration::from_secs(60);
+
+/// Until when absence proves nothing of something made at that moment; `None` for what it proves.
+pub fn unproven(made: Option<Instant>) -> Option<Instant> {
+    made.map(|at| at + LAG).filter(|until| *until > Instant::now())
 }
 
 impl Notes {

@@ -88,7 +88,7 @@ impl Controller {
                 .aws
                 .registered(&unit, &group)
                 .await
-                .map_err(|fault| self.lost(&fault))?,
+                .map_err(|fault| self.lost(binding, &fault))?,
             Some(observed) => observed,
             None if binding.checkpoint.as_ref() == Some(&checkpoint) => TargetsObserved {
                 registered: intent.targets.clone(),
@@ -99,7 +99,7 @@ impl Controller {
                 .aws
                 .registered(&unit, &group)
                 .await
-                .map_err(|fault| self.lost(&fault))?,
+                .map_err(|fault| self.lost(binding, &fault))?,
         };
         {
             let mut notes = self.notes();
@@ -130,7 +130,7 @@ impl Controller {
                 Err(Stopped::Deposed) => return Err(Outcome::Deposed),
                 Err(Stopped::Refused { fault, .. }) => {
                     self.notes().binding(&binding.key).observed = None;
-                    return Err(self.lost(&fault));
+                    return Err(self.lost(binding, &fault));
                 }
             }
         }
@@ -150,15 +150,24 @@ impl Controller {
         Ok(())
     }
 
-    /// A fault about targets; a target group that is gone is its group's matter.
-    fn lost(&self, fault: &Fault) -> Outcome {
-        if fault.class == Class::Missing {
-            return Outcome::Waiting {
-                on: format!("the target group to be made anew: {fault}"),
-                again: Duration::from_secs(30),
-            };
+    /// A fault about targets. A target group that is gone is its group's matter: what that remembers is wrong.
+    fn lost(&self, binding: &TargetGroupBinding, fault: &Fault) -> Outcome {
+        if fault.class != Class::Missing {
+            return Outcome::Failed { why: fault.to_string() };
         }
-        Outcome::Failed { why: fault.to_string() }
+        if let Some(key) = &binding.group {
+            let mut notes = self.notes();
+            let group = notes.group(key);
+            let remembered = group.memory().observed.target_groups;
+            if remembered.iter().any(|tg| tg.arn.as_str() == binding.target_group) {
+                group.doubtful = true;
+                self.wake(Unit::Group(key.clone()), Duration::ZERO);
+            }
+        }
+        Outcome::Waiting {
+            on: format!("the target group to be made anew: {fault}"),
+            again: Duration::from_secs(30),
+        }
     }
 
     /// Whether a target group can take traffic: one of its targets is healthy, or there is none to wait for.

@@ -40,6 +40,8 @@ pub struct Bed {
     pub settings: Settings,
     /// Between the controller and AWS.
     pub wire: Tripwire,
+    /// What time it is, from the beginning of the world on.
+    clock: Clock,
     running: Option<Running>,
 }
 
@@ -52,6 +54,7 @@ struct Running {
 impl Bed {
     /// A bed with nodes, a class, and a namespace `shop` with Services `a` to `f`; no controller runs yet.
     pub async fn new(options: Options) -> Self {
+        let clock = Clock::simulated();
         let double = Double::new(Options {
             throttling: false,
             ..options.clone()
@@ -80,6 +83,7 @@ impl Bed {
             api,
             settings,
             wire: Tripwire::default(),
+            clock,
             running: None,
         };
         bed.apply(objects::namespace("shop"));
@@ -139,11 +143,17 @@ impl Bed {
         let seen = watch::start(&client, None, &mut watches);
         let parts = Parts {
             settings: self.settings.clone(),
-            aws: Aws::through(self.wire.over(self.double.http_client()), credentials, &place, budget),
+            aws: Aws::through(
+                self.wire.over(self.double.http_client()),
+                credentials,
+                &place,
+                budget,
+                self.clock.clone(),
+            ),
             client,
             instance: "albacore-0".to_owned(),
             leadership: Leadership::alone(),
-            clock: Clock::simulated(),
+            clock: self.clock.clone(),
             metrics: Metrics::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -5,11 +5,13 @@ use albacore::{
     budget::{Budget, BudgetConfig},
     model::*,
     plan::{Made, Mutation, Observed, Ref, Results, Step, StepId},
+    telemetry::Clock,
 };
 use albacore_aws::{Double, Options};
 use albacore_simulation::world::{self, CLUSTER, REGION, World};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 struct Edge {
     aws: Aws,
@@ -39,6 +41,7 @@ impl Edge {
                 credentials,
                 &place,
                 Budget::new(BudgetConfig::default()),
+                Clock::simulated(),
             ),
             settings: Settings {
                 cluster: CLUSTER.to_owned(),
@@ -83,7 +86,7 @@ impl Edge {
         self.results.record(id, made);
         let read = self
             .aws
-            .observe_group(&self.unit, &self.settings, &self.group, &self.observed)
+            .observe_group(&self.unit, &self.settings, &self.group, &self.observed, Instant::now())
             .await;
         let mut read = read.unwrap_or_else(|fault| panic!("{fault}"));
         read.remember(&self.observed, None);

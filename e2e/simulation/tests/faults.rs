@@ -34,6 +34,8 @@ struct Scenario {
     name: &'static str,
     before: fn(&Bed),
     change: fn(&Bed),
+    /// How long reads lag behind writes.
+    lag: Duration,
     /// Done as soon as trouble has struck.
     and_then: fn(&Bed),
     /// Load balancers and target groups that may exist at once.
@@ -81,11 +83,12 @@ fn everything_deleted(bed: &Bed) {
 
 fn nothing(_: &Bed) {}
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "create",
         before: nothing,
         change: two_members,
+        lag: Duration::ZERO,
         and_then: nothing,
         at_most: (1, 2),
         deletes: false,
@@ -95,6 +98,7 @@ const SCENARIOS: [Scenario; 4] = [
         name: "change and revert",
         before: two_members,
         change: rule_changed,
+        lag: Duration::ZERO,
         and_then: rule_as_it_was,
         at_most: (1, 3),
         deletes: false,
@@ -104,6 +108,7 @@ const SCENARIOS: [Scenario; 4] = [
         name: "replace the scheme",
         before: two_members,
         change: scheme_changed,
+        lag: Duration::ZERO,
         and_then: nothing,
         at_most: (2, 4),
         deletes: true,
@@ -113,7 +118,18 @@ const SCENARIOS: [Scenario; 4] = [
         name: "delete",
         before: two_members,
         change: everything_deleted,
+        lag: Duration::ZERO,
         and_then: nothing,
+        at_most: (1, 2),
+        deletes: true,
+        ends_with: &[],
+    },
+    Scenario {
+        name: "create, and delete at once, while reads lag",
+        before: nothing,
+        change: two_members,
+        lag: Duration::from_secs(30),
+        and_then: everything_deleted,
         at_most: (1, 2),
         deletes: true,
         ends_with: &[],
@@ -121,7 +137,7 @@ const SCENARIOS: [Scenario; 4] = [
 ];
 
 /// A bed in which somebody else has a load balancer, a target group and a security group too.
-async fn bed() -> Bed {
+async fn bed(lag: Duration) -> Bed {
     let short = Duration::from_secs(20);
     let options = Options {
         throttling: false,
@@ -133,13 +149,14 @@ async fn bed() -> Bed {
     albacore_simulation::world::add_strangers(&bed.double, &bed.world)
         .await
         .expect("strangers");
+    bed.double.configure(|options| options.stale_reads = lag);
     bed.double.clear_journal();
     bed
 }
 
 /// Runs a scenario with trouble at its nth call; `None` when it makes fewer calls.
 async fn run(scenario: &Scenario, trouble: Option<(Trouble, u64)>, and_then: fn(&Bed)) -> Option<(Value, u64)> {
-    let mut bed = bed().await;
+    let mut bed = bed(scenario.lag).await;
     let strangers = strangers(&bed.double);
     bed.start();
     (scenario.before)(&bed);
@@ -366,4 +383,9 @@ async fn a_scheme_is_replaced_whatever_goes_wrong() {
 #[tokio::test(start_paused = true)]
 async fn a_group_is_deleted_whatever_goes_wrong() {
     exhaust(&SCENARIOS[3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_aws_does_not_show_yet_is_not_left_behind_whatever_goes_wrong() {
+    exhaust(&SCENARIOS[4]).await;
 }

@@ -1,7 +1,10 @@
 //! The life of a group: created, left alone, changed, deleted; and what that costs.
 
 use albacore_aws::{Options, call::Service};
-use albacore_simulation::{bed::Bed, objects::Ingress};
+use albacore_simulation::{
+    bed::Bed,
+    objects::{self, Ingress},
+};
 
 fn shop() -> Ingress {
     Ingress::new("shop", "main").host("shop.example.com", &[("/a", "a"), ("/b", "b"), ("/c", "c")])
@@ -158,4 +161,30 @@ async fn a_rule_goes_to_another_service_only_when_that_is_healthy() {
     bed.settle().await;
     assert_eq!(of("/a"), ["shop/main-d:80"]);
     assert_eq!(bed.holds(), (1, 1, 3, 3));
+}
+
+/// What a group remembers grows with its rules and target groups, and AWS bounds both: 100 rules and 100 target groups a
+/// load balancer ("Quotas for your Application Load Balancers"). An object may hold 1.5 MiB (etcd), an annotation or a
+/// field that people print far less.
+#[tokio::test(start_paused = true)]
+async fn a_group_as_large_as_aws_allows_is_remembered_in_a_few_kilobytes() {
+    let mut bed = Bed::new(Options {
+        throttling: false,
+        ..Options::default()
+    })
+    .await;
+    let mut main = Ingress::new("shop", "main");
+    for (number, port) in (0..100).zip(31000..) {
+        let (service, host) = (format!("service-{number}"), format!("host-{number}.example.com"));
+        bed.apply(objects::service("shop", &service, port));
+        main = main.host(&host, &[("/", &service)]);
+    }
+    bed.start();
+    bed.apply(main.object());
+    bed.settle().await;
+    assert_eq!(bed.holds(), (1, 1, 100, 100));
+    let object = bed.list("albacore.dev/v1alpha1", "LoadBalancer").remove(0);
+    let applied = object["status"]["applied"].as_str().expect("a memory").len();
+    println!("100 rules and 100 target groups are remembered in {applied} bytes");
+    assert!(applied < 24 << 10, "{applied} bytes");
 }
