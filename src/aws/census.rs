@@ -96,8 +96,8 @@ impl Observe<'_> {
         self.fill_in_tags(&mut lists, asked).await?;
         let ours = |arn: Option<&str>| {
             let tags = lists.tags.get(arn?)?;
-            let ours = tags.get(tags::CLUSTER) == Some(&self.settings.cluster)
-                && tags.get(tags::STACK) == Some(&key.stack());
+            let ours =
+                tags.get(tags::CLUSTER) == Some(&self.settings.cluster) && tags.get(tags::STACK) == Some(&key.stack());
             ours.then(|| tags.clone())
         };
         let load_balancers = load_balancers.into_iter().filter_map(|lb| {

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, Instance, InstanceNetworkInterface};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values of one filter ("DescribeInstances", EC2 API reference).
-const VALUES: usize = 200;
+pub(super) const VALUES: usize = 200;
 
 impl Aws {
     /// The security groups of these instances and of the pods on them; those that are not there, or of whose groups none

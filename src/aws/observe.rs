@@ -7,7 +7,7 @@
 //! Names and tags tell what is ours. Of target groups only those are asked for their tags that one of our load balancers
 //! uses or nobody does.
 
-use super::{Aws, Fault, client::read, convert};
+use super::{Aws, Fault, client::read, convert, endpoints::VALUES};
 use crate::{
     budget::Service,
     model::*,
@@ -74,9 +74,12 @@ impl Aws {
             ])
             .await?;
         let mut endpoint_rules = BTreeMap::new();
-        if !groups.is_empty() {
-            let ids = groups.iter().map(ToString::to_string).collect();
-            let by_id = Filter::builder().name("group-id").set_values(Some(ids)).build();
+        let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+        for ids in groups.chunks(VALUES) {
+            let by_id = Filter::builder()
+                .name("group-id")
+                .set_values(Some(ids.to_vec()))
+                .build();
             for found in observe.security_groups(&[by_id]).await? {
                 let ours: BTreeSet<Permission> = found
                     .group

@@ -134,10 +134,7 @@ impl Aws {
                     .into_iter()
                     .next()
                     .ok_or_else(|| nameless(call))?;
-                if made
-                    .created_time
-                    .is_some_and(|at| at.secs() + SKEW < asked.as_second())
-                {
+                if made.created_time.is_some_and(|at| at.secs() + SKEW < asked.as_second()) {
                     let message = format!("the load balancer {} was there already", load_balancer.name);
                     return Err(Fault::ours(call, Class::Conflict, message));
                 }

@@ -31,6 +31,12 @@ pub struct HostGroups {
 }
 
 impl HostGroups {
+    /// Every group that may take rules.
+    pub fn all(&self) -> impl Iterator<Item = SecurityGroupId> {
+        let others = self.others.iter().map(|(_, group)| group);
+        std::iter::once(&self.node).chain(others).cloned()
+    }
+
     /// The group of a target on this host.
     fn of(&self, target: &Target) -> &SecurityGroupId {
         let address = endpoints::address(target);

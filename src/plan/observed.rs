@@ -23,6 +23,21 @@ pub struct Observed {
     pub warming: BTreeSet<TargetGroupArn>,
 }
 
+impl Observed {
+    /// ARNs and ids of everything that has one.
+    pub fn ids(&self) -> BTreeSet<&str> {
+        let load_balancers = self.load_balancers.iter().map(|lb| lb.arn.as_str());
+        let listeners = || self.load_balancers.iter().flat_map(|lb| lb.listeners.values());
+        let rules = listeners().flat_map(|listener| listener.rules.iter().map(|rule| rule.arn.as_str()));
+        load_balancers
+            .chain(listeners().map(|listener| listener.arn.as_str()))
+            .chain(rules)
+            .chain(self.target_groups.iter().map(|group| group.arn.as_str()))
+            .chain(self.security_group.iter().map(|group| group.id.as_str()))
+            .collect()
+    }
+}
+
 /// A load balancer, its listeners and their rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,6 +106,18 @@ pub struct NetworkObserved {
     pub backend: Option<ObservedSecurityGroup>,
     /// Our rules (those with our description) on nodes' and pods' groups.
     pub endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>>,
+}
+
+impl NetworkObserved {
+    /// Whether nothing of `other` is missing here.
+    pub fn has_all_of(&self, other: &Self) -> bool {
+        let of = |group: &SecurityGroupId| self.endpoint_rules.get(group).cloned().unwrap_or_default();
+        (other.backend.is_none() || self.backend.is_some())
+            && other
+                .endpoint_rules
+                .iter()
+                .all(|(group, rules)| rules.is_subset(&of(group)))
+    }
 }
 
 /// The targets of one target group, as last proven or written.

@@ -203,11 +203,12 @@ pub enum Made {
 }
 
 impl Mutation {
-    /// Whether it makes something that has an id of its own.
-    pub fn creates(&self) -> bool {
+    /// Whether it adds something that was not there, which reads may not show for a while.
+    pub fn adds(&self) -> bool {
         matches!(
             self,
             Self::CreateSecurityGroup { .. }
+                | Self::AuthorizeIngress { .. }
                 | Self::CreateTargetGroup { .. }
                 | Self::CreateLoadBalancer { .. }
                 | Self::CreateListener { .. }

@@ -157,6 +157,7 @@ impl Task<'_> {
                 .selectors
                 .as_ref()
                 .map(|_| built.draft.resolve(&self.memory.resolved));
+            let missing = !known.ids().is_subset(&read.ids());
             read.remember(&known, intended.as_ref());
             self.memory.observed = read;
             if self.memory.verified != wished {
@@ -166,7 +167,7 @@ impl Task<'_> {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
             notes.doubtful = false;
-            notes.unproven = state::unproven(notes.made);
+            notes.unproven = state::unproven(notes.made, missing, self.controller.led_since());
         } else if !self.controller.notes().group(self.key).known() {
             self.memory.verified = wished;
         }
@@ -223,7 +224,7 @@ impl Task<'_> {
             .executor
             .run(steps, &self.unit, generation, &mut self.memory.observed)
             .await;
-        if steps.iter().any(|step| step.call.creates()) {
+        if steps.iter().any(|step| step.call.adds()) {
             self.controller.notes().group(self.key).made = Some(Instant::now());
         }
         ran

@@ -11,7 +11,7 @@ use crate::{
     execute::Stopped,
     k8s::memory,
     model::*,
-    network::{self, Needs},
+    network::{self, HostGroups, Needs},
     plan,
 };
 use serde_json::json;
@@ -79,13 +79,15 @@ impl Controller {
                     .keys()
                     .chain(observed.endpoint_rules.keys())
                     .cloned()
+                    .chain(self.notes().network.hosts.values().flat_map(HostGroups::all))
                     .collect();
                 match self.aws.observe_network(&self.settings, &groups).await {
                     Ok(read) => {
+                        let missing = !read.has_all_of(&observed);
                         let mut notes = self.notes();
                         notes.network.observed = read;
                         notes.network_doubtful = false;
-                        notes.network_unproven = state::unproven(notes.network_made);
+                        notes.network_unproven = state::unproven(notes.network_made, missing, self.led_since());
                         notes.network_read = true;
                         continue;
                     }
@@ -109,7 +111,7 @@ impl Controller {
             {
                 let mut notes = self.notes();
                 notes.network.observed = observed;
-                if plan.steps.iter().any(|step| step.call.creates()) {
+                if plan.steps.iter().any(|step| step.call.adds()) {
                     notes.network_made = Some(Instant::now());
                 }
             }

@@ -139,9 +139,12 @@ pub struct Notes {
 /// ("eventual consistency"); seconds are usual, so a minute is generous.
 const LAG: Duration = Duration::from_secs(60);
 
-/// Until when absence proves nothing of something made at that moment; `None` for what it proves.
-pub fn unproven(made: Option<Instant>) -> Option<Instant> {
-    made.map(|at| at + LAG).filter(|until| *until > Instant::now())
+/// Until when a read proves nothing by what it lacks. `made` is when something was last made, as far as this process knows;
+/// what is `missing` of what is remembered may have been made just before this process began to lead, at `led_since`.
+pub fn unproven(made: Option<Instant>, missing: bool, led_since: Instant) -> Option<Instant> {
+    made.or(missing.then_some(led_since))
+        .map(|at| at + LAG)
+        .filter(|until| *until > Instant::now())
 }
 
 impl Notes {
