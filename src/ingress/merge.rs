@@ -3,7 +3,10 @@
 use super::{annotation::PREFIX, attribute, contribution::Contribution};
 use crate::{
     model::*,
-    plan::intent::{IntendedTargetGroup, Intent},
+    plan::{
+        Mutation,
+        intent::{IntendedTargetGroup, Intent},
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,7 +110,10 @@ pub(super) fn conflict(a: &Contribution, b: &Contribution) -> Option<(String, St
         if differ(of_a.inbound.as_ref(), of_b.inbound.as_ref()) {
             return Some((field("inbound-cidrs"), format!("other ranges are set for port {port}")));
         }
-        if of_a.default_actions.is_some() && of_b.default_actions.is_some() {
+        // What is redirected has no use for a default.
+        let redirected =
+            of_a.protocol == ListenerProtocol::Http && (x.ssl_redirect.is_some() || y.ssl_redirect.is_some());
+        if !redirected && of_a.default_actions.is_some() && of_b.default_actions.is_some() {
             return Some((
                 "spec.defaultBackend".to_owned(),
                 format!("port {port} has a default backend"),
@@ -115,6 +121,37 @@ pub(super) fn conflict(a: &Contribution, b: &Contribution) -> Option<(String, St
         }
     }
     None
+}
+
+/// Whether a member says something about what `call` makes or changes.
+pub fn concerns(wishes: &Contribution, call: &Mutation) -> bool {
+    let shared = &wishes.shared;
+    let listener = |port: &Port| {
+        let of = wishes.listeners.get(port);
+        of.is_some_and(|of| of.ssl_policy.is_some() || !of.certificates.is_empty())
+    };
+    match call {
+        Mutation::CreateLoadBalancer { .. } => {
+            shared.name.is_some()
+                || shared.subnets.is_some()
+                || shared.security_groups.is_some()
+                || !shared.tags.is_empty()
+        }
+        Mutation::ModifyLoadBalancerAttributes { .. } => {
+            !shared.attributes.is_empty() || !shared.class_attributes.is_empty()
+        }
+        Mutation::SetSubnets { .. } => shared.subnets.is_some(),
+        Mutation::SetSecurityGroups { .. } => shared.security_groups.is_some(),
+        Mutation::SetIpAddressType { .. } => shared.ip_address_type.is_some(),
+        Mutation::CreateListener { listener: made, .. } | Mutation::ModifyListener { listener: made, .. } => {
+            listener(&made.port)
+        }
+        Mutation::CreateSecurityGroup { .. } | Mutation::AuthorizeIngress { .. } => {
+            wishes.listeners.values().any(|listener| listener.inbound.is_some())
+        }
+        Mutation::AddTags { .. } | Mutation::TagSecurityGroup { .. } => !shared.tags.is_empty(),
+        _ => false,
+    }
 }
 
 /// Why no listener serves what `ssl-redirect` names; `None` when one does, or nothing is redirected.

@@ -15,7 +15,7 @@ mod member;
 mod merge;
 
 pub use contribution::{Contribution, ListenerWish, RuleWish, Shared};
-pub use merge::Draft;
+pub use merge::{Draft, concerns};
 
 use crate::{
     facts::{Cluster, Ingress, Membership},
@@ -135,45 +135,83 @@ fn in_group_order(settled: &BTreeMap<ObjectKey, Contribution>) -> Vec<(&ObjectKe
     members
 }
 
-/// Which wishes count: those that did not change, then those that did, in group order, each only if it agrees with what
-/// is settled; else the last good ones of that member, if they agree.
+/// Which wishes count. In this order, each only if it agrees with what is settled: wishes that did not change; changes
+/// that agree with everything as it was, so that whoever brings a conflict in has it; changes that several members make
+/// together, all or none; new members. Who is blocked keeps his last good wishes.
 fn settle(
     last_good: &BTreeMap<ObjectKey, Contribution>,
     fresh: &BTreeMap<ObjectKey, Option<Contribution>>,
     problems: &mut Vec<Problem>,
 ) -> (BTreeMap<ObjectKey, Contribution>, BTreeSet<ObjectKey>) {
+    let before: BTreeMap<ObjectKey, Contribution> = last_good
+        .iter()
+        .filter(|(member, _)| fresh.contains_key(*member))
+        .map(|(member, wishes)| (member.clone(), wishes.clone()))
+        .collect();
     let mut settled: BTreeMap<ObjectKey, Contribution> = BTreeMap::new();
     let mut blocked: BTreeSet<ObjectKey> = BTreeSet::new();
-    let mut changed: Vec<(&ObjectKey, &Contribution)> = Vec::new();
+    let mut changed: BTreeMap<ObjectKey, Contribution> = BTreeMap::new();
     for (member, wishes) in fresh {
-        match (wishes, last_good.get(member)) {
-            (Some(now), Some(before)) if now == before => {
-                settled.insert(member.clone(), now.clone());
-            }
-            (Some(now), _) => changed.push((member, now)),
+        match (wishes, before.get(member)) {
+            (Some(now), Some(before)) if now == before => drop(settled.insert(member.clone(), now.clone())),
+            (Some(now), _) => drop(changed.insert(member.clone(), now.clone())),
             (None, before) => {
                 blocked.insert(member.clone());
                 settled.extend(before.map(|before| (member.clone(), before.clone())));
             }
         }
     }
-    changed.sort_by_key(|(member, contribution)| (contribution.order, member.to_string()));
-    for (member, wishes) in changed {
-        match objection(&settled, member, wishes) {
-            None => {
-                settled.insert(member.clone(), wishes.clone());
-            }
-            Some(problem) => {
-                problems.push(problem);
-                blocked.insert(member.clone());
-                let before = last_good
-                    .get(member)
-                    .filter(|before| objection(&settled, member, before).is_none());
-                settled.extend(before.map(|before| (member.clone(), before.clone())));
-            }
+    let agrees = |with: &BTreeMap<ObjectKey, Contribution>, member: &ObjectKey, wishes: &Contribution| {
+        with.iter()
+            .all(|(other, theirs)| other == member || merge::conflict(theirs, wishes).is_none())
+    };
+    let (known, new): (Vec<_>, Vec<_>) = in_group_order(&changed)
+        .into_iter()
+        .partition(|(member, _)| before.contains_key(*member));
+    let (alone, together): (Vec<_>, Vec<_>) = known
+        .into_iter()
+        .partition(|(member, wishes)| agrees(&before, member, wishes) && agrees(&settled, member, wishes));
+    let mut refused = Vec::new();
+    for (member, wishes) in alone {
+        if agrees(&settled, member, wishes) {
+            settled.insert(member.clone(), wishes.clone());
+        } else {
+            refused.push((member, wishes));
         }
     }
-    drop_redirects_to_nowhere(&mut settled, &mut blocked, problems);
+    let (together, hopeless): (Vec<_>, Vec<_>) = together
+        .into_iter()
+        .partition(|(member, wishes)| agrees(&settled, member, wishes));
+    refused.extend(hopeless);
+    let mut moved = settled.clone();
+    moved.extend(
+        refused
+            .iter()
+            .map(|(member, _)| ((*member).clone(), before[*member].clone())),
+    );
+    moved.extend(together.iter().map(|(m, wishes)| ((*m).clone(), (*wishes).clone())));
+    if together.iter().all(|(member, wishes)| agrees(&moved, member, wishes)) {
+        settled = moved;
+    } else {
+        refused.extend(together);
+        settled.extend(
+            refused
+                .iter()
+                .map(|(member, _)| ((*member).clone(), before[*member].clone())),
+        );
+    }
+    for (member, wishes) in new {
+        if agrees(&settled, member, wishes) {
+            settled.insert(member.clone(), wishes.clone());
+        } else {
+            refused.push((member, wishes));
+        }
+    }
+    for (member, wishes) in refused {
+        problems.extend(objection(&settled, member, wishes));
+        blocked.insert(member.clone());
+    }
+    keep_redirects_to_somewhere(&before, &mut settled, &mut blocked, problems);
     (settled, blocked)
 }
 
@@ -185,6 +223,7 @@ fn objection(
 ) -> Option<Problem> {
     let (other, (field, what)) = in_group_order(settled)
         .into_iter()
+        .filter(|(other, _)| *other != member)
         .find_map(|(other, theirs)| Some((other, merge::conflict(theirs, wishes)?)))?;
     Some(Problem {
         member: Some(member.clone()),
@@ -200,8 +239,10 @@ fn objection(
     })
 }
 
-/// A redirect needs an HTTPS listener, of whichever member.
-fn drop_redirects_to_nowhere(
+/// A redirect needs an HTTPS listener, of whichever member. Who redirects to a port that is not there keeps his last good
+/// wishes, even if that port left since: nothing that was redirected is served in the clear.
+fn keep_redirects_to_somewhere(
+    before: &BTreeMap<ObjectKey, Contribution>,
     settled: &mut BTreeMap<ObjectKey, Contribution>,
     blocked: &mut BTreeSet<ObjectKey>,
     problems: &mut Vec<Problem>,
@@ -212,7 +253,10 @@ fn drop_redirects_to_nowhere(
         .collect();
     for (member, port) in wishes {
         if let Some(detail) = merge::redirect_problem(&in_group_order(settled), port) {
-            settled.remove(&member);
+            match before.get(&member) {
+                Some(before) => drop(settled.insert(member.clone(), before.clone())),
+                None => drop(settled.remove(&member)),
+            }
             blocked.insert(member.clone());
             problems.push(Problem {
                 member: Some(member.clone()),

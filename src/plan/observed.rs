@@ -24,14 +24,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// ARNs and ids of everything that has one.
+    /// ARNs and ids of what lives by itself; listeners and rules go with their load balancer.
     pub fn ids(&self) -> BTreeSet<&str> {
         let load_balancers = self.load_balancers.iter().map(|lb| lb.arn.as_str());
-        let listeners = || self.load_balancers.iter().flat_map(|lb| lb.listeners.values());
-        let rules = listeners().flat_map(|listener| listener.rules.iter().map(|rule| rule.arn.as_str()));
         load_balancers
-            .chain(listeners().map(|listener| listener.arn.as_str()))
-            .chain(rules)
             .chain(self.target_groups.iter().map(|group| group.arn.as_str()))
             .chain(self.security_group.iter().map(|group| group.id.as_str()))
             .collect()

@@ -9,7 +9,7 @@
 use super::{
     Controller, Outcome,
     queue::Generation,
-    report::Report,
+    report::{REPEAT, Report},
     state::{self, GroupMemory, Refusal},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     ingress::{self, BuildInput, Built, annotation::VERIFY},
     k8s::memory,
     model::*,
-    plan::{self, Intent, Observed, Plan, Readiness, Step, Wait},
+    plan::{self, Intent, Mutation, Observed, Plan, Readiness, Step, Wait},
 };
 use serde_json::json;
 use std::{
@@ -86,11 +86,14 @@ impl Controller {
         for _ in 0..ROUNDS {
             let built = task.build();
             if built.active.is_empty() && built.leaving.is_empty() {
-                return task.without_members(&built).await;
+                return task.without_members(&built, generation).await;
             }
             match task.round(&built, generation).await {
                 Round::Again => {}
-                Round::Done(intent, plan) => return task.finish(&built, &intent, &plan).await,
+                Round::Done(intent, plan) => {
+                    let outcome = task.finish(&built, &intent, &plan).await;
+                    return self.look_again(key, &built, outcome);
+                }
                 Round::End(outcome @ (Outcome::Superseded | Outcome::Deposed)) => {
                     let saved = task.save(None).await;
                     return saved.err().unwrap_or(outcome);
@@ -98,7 +101,7 @@ impl Controller {
                 Round::End(outcome) => {
                     let saved = task.save(None).await;
                     task.report(&built, &[], &outcome).await;
-                    return saved.err().unwrap_or(outcome);
+                    return self.look_again(key, &built, saved.err().unwrap_or(outcome));
                 }
             }
         }
@@ -109,19 +112,37 @@ impl Controller {
     }
 }
 
+impl Controller {
+    /// A group that settled with problems runs again by itself: when what was not found is looked for again, or when its
+    /// problems are to be told again.
+    fn look_again(&self, key: &GroupKey, built: &Built, outcome: Outcome) -> Outcome {
+        if outcome != Outcome::Settled || built.problems.is_empty() {
+            return outcome;
+        }
+        let notes = self.notes();
+        let refusals = notes
+            .find_group(key)
+            .into_iter()
+            .flat_map(|notes| notes.refusals.values());
+        let first = refusals.filter_map(|refusal| refusal.until).min();
+        let again = first.map_or(REPEAT, |until| until.saturating_duration_since(Instant::now()));
+        Outcome::Waiting {
+            on: "problems to be mended".to_owned(),
+            again: again.clamp(IN_USE, REPEAT),
+        }
+    }
+}
+
 impl Task<'_> {
     /// What the members wish, from facts and what is remembered.
     fn build(&self) -> Built {
         let notes = self.controller.notes();
         let cluster = self.controller.cluster();
-        let now = Instant::now();
         let refusals: BTreeMap<ObjectKey, Vec<Problem>> = notes
             .find_group(self.key)
             .into_iter()
             .flat_map(|notes| &notes.refusals)
-            .filter(|(member, refusal)| {
-                cluster.ingress(member) == Some(&refusal.fact) && refusal.until.is_none_or(|until| now < until)
-            })
+            .filter(|(_, refusal)| refusal.holds(&cluster))
             .map(|(member, refusal)| (member.clone(), refusal.problems.clone()))
             .collect();
         ingress::build(&BuildInput {
@@ -166,8 +187,9 @@ impl Task<'_> {
             self.memory.verified = wished;
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
-            notes.doubtful = false;
-            notes.unproven = state::unproven(notes.made, missing, self.controller.led_since());
+            let doubted = std::mem::take(&mut notes.doubtful);
+            let since = notes.made.or(missing.then(|| self.controller.led_since()));
+            notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
         } else if !self.controller.notes().group(self.key).known() {
             self.memory.verified = wished;
         }
@@ -175,7 +197,9 @@ impl Task<'_> {
             return Round::End(outcome);
         }
         if self.is_speechless(built) {
-            return Round::End(Outcome::Settled);
+            // Whoever stays holds the group: who leaves need not wait for him to be mended.
+            let released = self.release(built).await;
+            return Round::End(released.err().unwrap_or(Outcome::Settled));
         }
         let resolved = match self.resolve(built).await {
             Ok(Some(resolved)) => resolved,
@@ -318,12 +342,13 @@ impl Task<'_> {
         if problems.is_empty() {
             return Ok(Some(resolved));
         }
-        self.refuse(problems, Some(Instant::now() + NOT_FOUND));
+        self.refuse(problems, &BTreeSet::new(), Some(Instant::now() + NOT_FOUND));
         Ok(None)
     }
 
-    /// Keeps problems that only the edge can find, for the members as they are.
-    fn refuse(&self, problems: Vec<Problem>, until: Option<Instant>) {
+    /// Keeps problems that only the edge can find, for each member as it is; where several wishes met, until one of the
+    /// members `among` which they did is changed.
+    fn refuse(&self, problems: Vec<Problem>, among: &BTreeSet<ObjectKey>, until: Option<Instant>) {
         let mut notes = self.controller.notes();
         let cluster = self.controller.cluster();
         let notes = notes.group(self.key);
@@ -334,16 +359,13 @@ impl Task<'_> {
             }
         }
         for (member, problems) in by_member {
-            if let Some(fact) = cluster.ingress(&member) {
-                notes.refusals.insert(
-                    member,
-                    Refusal {
-                        fact: fact.clone(),
-                        until,
-                        problems,
-                    },
-                );
-            }
+            let facts = among
+                .iter()
+                .chain([&member])
+                .filter_map(|of| Some((of.clone(), cluster.ingress(of)?.clone())))
+                .collect();
+            let refusal = Refusal { facts, until, problems };
+            notes.refusals.insert(member, refusal);
         }
     }
 
@@ -357,8 +379,10 @@ impl Task<'_> {
                 .ingress(member)
                 .is_some_and(|ingress| Cluster::held_by(ingress).contains(self.key))
         };
-        let all_silent = !built.active.is_empty() && built.active.iter().all(silent);
-        let forgotten = self.memory.contributions.is_empty() && built.active.iter().any(|m| silent(m) && held(m));
+        let remembered = !self.memory.contributions.is_empty();
+        let all_silent =
+            !built.active.is_empty() && built.active.iter().all(silent) && (built.leaving.is_empty() || !remembered);
+        let forgotten = !remembered && built.active.iter().any(|m| silent(m) && held(m));
         all_silent || (forgotten && !is_nothing(&self.memory.observed))
     }
 
@@ -436,11 +460,18 @@ impl Task<'_> {
     /// What follows when AWS refuses a step.
     fn refused(&mut self, built: &Built, step: &Step, fault: &Fault) -> Round {
         let mut notes = self.controller.notes();
-        let doubtful = &mut notes.group(self.key).doubtful;
+        let group = notes.group(self.key);
+        let proven = self.reads > 0 && group.unproven.is_none();
+        let doubtful = &mut group.doubtful;
         match fault.class {
             _ if fault.outcome_unknown() => {
                 *doubtful = true;
                 Round::End(failed(fault))
+            }
+            Class::Conflict if proven && matches!(step.call, Mutation::CreateLoadBalancer { .. }) => {
+                drop(notes);
+                self.refuse_name(built, step);
+                Round::Again
             }
             Class::Missing | Class::Conflict => {
                 *doubtful = true;
@@ -450,36 +481,90 @@ impl Task<'_> {
                 on: format!("AWS to let go: {fault}"),
                 again: IN_USE,
             }),
+            Class::Rejected if matches!(step.call, Mutation::DeleteLoadBalancer { .. }) => {
+                // Somebody protected it since it was last read.
+                *doubtful = true;
+                Round::Again
+            }
             Class::Rejected | Class::OverQuota => {
-                let members: Vec<ObjectKey> = match &step.owner {
-                    Some(owner) => vec![owner.clone()],
-                    None => built
-                        .active
-                        .iter()
-                        .filter(|m| !built.blocked.contains(*m))
-                        .cloned()
-                        .collect(),
-                };
+                drop(notes);
+                let members = self.to_blame(built, step);
+                if members.is_empty() {
+                    return Round::End(failed(fault));
+                }
                 let code = if fault.class == Class::OverQuota {
                     Code::OverQuota
                 } else {
                     Code::Refused
                 };
-                let problem = |member: ObjectKey| Problem {
+                let problem = |member: &ObjectKey| Problem {
                     member: Some(member.clone()),
-                    object: Object::Ingress(member),
+                    object: Object::Ingress(member.clone()),
                     field: step.call.operation().to_owned(),
                     severity: Severity::Blocking,
                     code,
                     detail: format!("AWS refuses what this Ingress asks for: {fault}."),
                 };
                 let until = (fault.class == Class::OverQuota).then(|| Instant::now() + NOT_FOUND);
-                drop(notes);
-                self.refuse(members.into_iter().map(problem).collect(), until);
+                let among = step.owner.is_none().then(|| built.active.iter().cloned().collect());
+                self.refuse(members.iter().map(problem).collect(), &among.unwrap_or_default(), until);
                 Round::Again
             }
             Class::Denied | Class::Throttled | Class::Unreachable => Round::End(failed(fault)),
         }
+    }
+
+    /// Whose wish a refused step is: its owner's; else those who say something about what it makes; else those who changed
+    /// anything. Who is blocked already is not asked again.
+    fn to_blame(&self, built: &Built, step: &Step) -> Vec<ObjectKey> {
+        if let Some(owner) = &step.owner {
+            return vec![owner.clone()];
+        }
+        let says = |member: &&ObjectKey| {
+            let wishes = built.contributions.get(*member);
+            wishes.is_some_and(|wishes| ingress::concerns(wishes, &step.call))
+        };
+        let changed = |member: &&ObjectKey| self.memory.contributions.get(*member) != built.contributions.get(*member);
+        let open: Vec<&ObjectKey> = built.active.iter().filter(|m| !built.blocked.contains(*m)).collect();
+        let of = |blame: &dyn Fn(&&ObjectKey) -> bool| -> Vec<ObjectKey> {
+            open.iter()
+                .filter(|member| blame(member))
+                .map(|member| (*member).clone())
+                .collect()
+        };
+        if built.active.iter().any(|member| says(&member)) {
+            let both = of(&|member| says(member) && changed(member));
+            return if both.is_empty() { of(&says) } else { both };
+        }
+        of(&changed)
+    }
+
+    /// AWS has a load balancer of that name, and it is nobody's of this group.
+    fn refuse_name(&self, built: &Built, step: &Step) {
+        let Mutation::CreateLoadBalancer { load_balancer } = &step.call else {
+            return;
+        };
+        let named = |member: &&ObjectKey| {
+            let wishes = built.contributions.get(*member);
+            wishes.is_some_and(|wishes| wishes.shared.name.as_ref() == Some(&load_balancer.name))
+        };
+        let mut members: Vec<&ObjectKey> = built.active.iter().filter(named).collect();
+        if members.is_empty() {
+            members = built.active.iter().collect();
+        }
+        let problem = |member: &ObjectKey| Problem {
+            member: Some(member.clone()),
+            object: Object::Ingress(member.clone()),
+            field: format!("{}load-balancer-name", ingress::annotation::PREFIX),
+            severity: Severity::Blocking,
+            code: Code::Conflict,
+            detail: format!(
+                "the account has a load balancer `{}` already, and its tags say that it is not of group {}. Write another name.",
+                load_balancer.name, self.key
+            ),
+        };
+        let problems = members.into_iter().map(problem).collect();
+        self.refuse(problems, &BTreeSet::new(), Some(Instant::now() + NOT_FOUND));
     }
 
     /// Asks AWS for what a plan waits for; says whether anything is ready now that was not.
@@ -514,6 +599,16 @@ impl Task<'_> {
         Ok(news)
     }
 
+    /// Takes our finalizer off the members that leave.
+    async fn release(&self, built: &Built) -> Result<(), Outcome> {
+        let finalizer = self.key.finalizer();
+        for member in &built.leaving {
+            let released = self.controller.writer.set_finalizer(member, &finalizer, false).await;
+            released.map_err(said_no)?;
+        }
+        Ok(())
+    }
+
     /// Everything that can be done is done: remember, report, let go.
     async fn finish(mut self, built: &Built, intent: &Intent, plan: &Plan) -> Outcome {
         if let Err(outcome) = self.save(None).await {
@@ -525,16 +620,13 @@ impl Task<'_> {
             (outcome, _) => outcome,
         };
         self.report(built, &plan.problems, &outcome).await;
-        let finalizer = self.key.finalizer();
         let gone = intent.load_balancer.is_none() && is_nothing(&self.memory.observed) && unproven.is_none();
-        if !built.active.is_empty() || gone {
-            for member in &built.leaving {
-                if let Err(fault) = self.controller.writer.set_finalizer(member, &finalizer, false).await {
-                    return said_no(fault);
-                }
-            }
+        if (!built.active.is_empty() || gone)
+            && let Err(outcome) = self.release(built).await
+        {
+            return outcome;
         }
-        if gone {
+        if gone && built.active.is_empty() {
             if let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
                 return said_no(fault);
             }
@@ -544,7 +636,7 @@ impl Task<'_> {
     }
 
     /// A group that nobody belongs to, nor has to be taken out of.
-    async fn without_members(self, built: &Built) -> Outcome {
+    async fn without_members(self, built: &Built, generation: &mut Generation) -> Outcome {
         let known = self.controller.notes().group(self.key).known();
         if !known {
             // Somebody may have to be told why his Ingress belongs to nobody.
@@ -579,16 +671,15 @@ impl Task<'_> {
             self.report(built, &[problem], &Outcome::Settled).await;
             return Outcome::Settled;
         }
-        self.delete_all(built).await
+        self.delete_all(built, generation).await
     }
 
     /// Deletes everything of a group that was seen to end without anybody left to hold it.
-    async fn delete_all(mut self, built: &Built) -> Outcome {
+    async fn delete_all(mut self, built: &Built, generation: &mut Generation) -> Outcome {
         let mut nobody = built.clone();
         nobody.contributions.clear();
         let intent = built.draft.resolve(&Resolved::default());
         self.controller.note_backend(self.key, false);
-        let mut generation = Generation::unwatched();
         for _ in 0..ROUNDS {
             let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
             if plan.steps.is_empty() {
@@ -597,7 +688,7 @@ impl Task<'_> {
             if let Err(outcome) = self.save(Some(&plan.steps)).await {
                 return outcome;
             }
-            let ran = self.execute(&plan.steps, &mut generation).await;
+            let ran = self.execute(&plan.steps, generation).await;
             if let Err(outcome) = self.bindings(&intent).await {
                 return outcome;
             }

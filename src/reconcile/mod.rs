@@ -32,7 +32,7 @@ use crate::{
 };
 use kube::ResourceExt;
 use queue::{GATHER, Queue};
-use state::Notes;
+use state::{GroupMemory, Notes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -240,8 +240,10 @@ impl Controller {
             notes.doubtful = !status.in_flight.is_empty();
             notes.in_flight = notes.doubtful;
             notes.made = notes.in_flight.then(Instant::now);
-            // An object without a memory was made just before its maker ended: nothing is known, and it is not new.
-            notes.doubtful |= status.applied.is_none();
+            // An object without a memory was made just before its maker ended, one whose memory cannot be read by a later
+            // version: nothing is known, and it is not new.
+            let applied = status.applied.as_deref();
+            notes.doubtful |= applied.and_then(memory::decode::<GroupMemory>).is_none();
             notes.remember(status.applied.unwrap_or_default());
         }
         let status = self.writer.cluster_network().await?;

@@ -87,7 +87,8 @@ impl Controller {
                         let mut notes = self.notes();
                         notes.network.observed = read;
                         notes.network_doubtful = false;
-                        notes.network_unproven = state::unproven(notes.network_made, missing, self.led_since());
+                        let since = notes.network_made.or(missing.then(|| self.led_since()));
+                        notes.network_unproven = since.filter(|_| doubtful || missing).and_then(state::unproven);
                         notes.network_read = true;
                         continue;
                     }

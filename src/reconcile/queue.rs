@@ -33,11 +33,6 @@ impl Generation {
         !*self.0.borrow()
     }
 
-    /// One that nothing supersedes, for what must be finished once begun.
-    pub fn unwatched() -> Self {
-        Self(watch::channel(false).1)
-    }
-
     /// Ends when the unit is woken.
     pub async fn superseded(&mut self) {
         // An error means that the queue is gone; then nothing will ever be woken.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Events vanish after an hour; what still holds is told again before.
-const REPEAT: Duration = Duration::from_secs(45 * 60);
+pub(super) const REPEAT: Duration = Duration::from_secs(45 * 60);
+
+/// A task that comes this much early need not come again.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// How a group is.
 pub(super) struct Report<'a> {
@@ -100,7 +103,7 @@ impl Report<'_> {
             let told = &mut all.group(self.task.key).told;
             if told
                 .get(member)
-                .is_some_and(|(before, at)| *before == notes && now - *at < REPEAT)
+                .is_some_and(|(before, at)| *before == notes && now - *at + RECENT < REPEAT)
             {
                 return;
             }

@@ -80,12 +80,23 @@ pub struct GroupNotes {
 /// A member's wishes that AWS, or a look at AWS, refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The member as it was: while it is the same, it is not asked for again …
-    pub fact: facts::Ingress,
+    /// The members whose wishes met there, as they were: while they are the same, it is not asked for again …
+    pub facts: BTreeMap<ObjectKey, facts::Ingress>,
     /// … before this moment; `None` for what only an edit can mend.
     pub until: Option<Instant>,
     /// Why.
     pub problems: Vec<Problem>,
+}
+
+impl Refusal {
+    /// Whether it still holds.
+    pub fn holds(&self, cluster: &facts::Cluster) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+            && self
+                .facts
+                .iter()
+                .all(|(member, fact)| cluster.ingress(member) == Some(fact))
+    }
 }
 
 impl GroupNotes {
@@ -139,12 +150,9 @@ pub struct Notes {
 /// ("eventual consistency"); seconds are usual, so a minute is generous.
 const LAG: Duration = Duration::from_secs(60);
 
-/// Until when a read proves nothing by what it lacks. `made` is when something was last made, as far as this process knows;
-/// what is `missing` of what is remembered may have been made just before this process began to lead, at `led_since`.
-pub fn unproven(made: Option<Instant>, missing: bool, led_since: Instant) -> Option<Instant> {
-    made.or(missing.then_some(led_since))
-        .map(|at| at + LAG)
-        .filter(|until| *until > Instant::now())
+/// Until when a read proves nothing by what it lacks of what was made at that moment; `None` when it does.
+pub fn unproven(made: Instant) -> Option<Instant> {
+    Some(made + LAG).filter(|until| *until > Instant::now())
 }
 
 impl Notes {

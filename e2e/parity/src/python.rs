@@ -21,13 +21,17 @@ pub fn interpreter(requirements: &Path) -> Result<PathBuf> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let folder = cache()?.join(format!("venv-{hash}"));
+    fs::create_dir_all(&folder)?;
+    // Whoever comes meanwhile waits for the first.
+    let lock = fs::File::create(folder.join("lock"))?;
+    lock.lock()?;
     let interpreter = folder.join("bin/python");
     let done = folder.join("complete");
     if done.exists() {
         return Ok(interpreter);
     }
     eprintln!("installing what {} names (once a machine)", requirements.display());
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     run(Command::new(&interpreter).args(pip).arg(requirements))?;
     fs::write(done, "")?;
