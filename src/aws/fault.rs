@@ -142,7 +142,7 @@ fn class_of(code: &str) -> Class {
         | "OptInRequired"
         | "Client.UnauthorizedOperation" => Class::Denied,
 
-        "InvalidPermission.NotFound" | "ResourceNotFoundException" | "InvalidTarget" => Class::Missing,
+        "InvalidPermission.NotFound" | "ResourceNotFoundException" => Class::Missing,
         "CertificateNotFound"
         | "SSLPolicyNotFound"
         | "SubnetNotFound"

@@ -45,7 +45,7 @@ pub struct Aws {
     clock: Clock,
     lookup: Lookup,
     census: Census,
-    /// Target groups that this process made: nobody else has put targets into them.
+    /// Target groups that this process made and has not put a target into; nobody else has.
     made: Arc<Mutex<BTreeSet<TargetGroupArn>>>,
 }
 
@@ -92,7 +92,7 @@ impl Aws {
         self.budget.acquire(ask).await
     }
 
-    /// Whether this process made a target group.
+    /// Whether this process made a target group and has not put a target into it.
     pub fn made(&self, group: &TargetGroupArn) -> bool {
         self.made_groups().contains(group)
     }

@@ -280,6 +280,8 @@ impl Aws {
                 self.made_groups().remove(arn);
             }
             Mutation::RegisterTargets { group, targets } => {
+                // From now on it is not known to be empty.
+                self.made_groups().remove(group);
                 let targets = targets.iter().map(convert::elb_target).collect();
                 let request = elb
                     .register_targets()

@@ -330,6 +330,11 @@ impl Cluster {
         self.pods.get(key)
     }
 
+    /// The Pods of a namespace, by name.
+    pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
+        in_namespace(&self.pods, namespace)
+    }
+
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()

@@ -21,20 +21,21 @@ pub struct Place {
     pub pod: Option<ObjectKey>,
 }
 
-/// Where the targets of a binding are. A missing Service or port has none: nothing can answer, so nothing is registered.
+/// Where the targets of a binding are; `None` when its Service, or the port of that, is missing: a rule that names it
+/// changes first.
 ///
 /// # Errors
 /// A Service that cannot have targets of the binding's type.
-pub fn places(cluster: &Cluster, binding: &TargetGroupBinding) -> Result<BTreeSet<Place>, Problem> {
+pub fn places(cluster: &Cluster, binding: &TargetGroupBinding) -> Result<Option<BTreeSet<Place>>, Problem> {
     let key = ObjectKey::new(&binding.key.namespace, &binding.service);
     let Some(service) = cluster.service(&key) else {
-        return Ok(BTreeSet::new());
+        return Ok(None);
     };
     let Some(port) = service.port(&binding.service_port) else {
-        return Ok(BTreeSet::new());
+        return Ok(None);
     };
     match binding.target_type {
-        Some(TargetType::Ip) => Ok(pods(cluster, binding, service, port)),
+        Some(TargetType::Ip) => Ok(Some(pods(cluster, binding, service, port))),
         _ if port.node_port == 0 => Err(Problem {
             member: None,
             object: Object::Service(key),
@@ -44,8 +45,20 @@ pub fn places(cluster: &Cluster, binding: &TargetGroupBinding) -> Result<BTreeSe
             detail: "has no node port, which instance targets need. Make it `type: NodePort` or `LoadBalancer`."
                 .to_owned(),
         }),
-        _ => Ok(nodes(cluster, binding, port.node_port)),
+        _ => Ok(Some(nodes(cluster, binding, port.node_port))),
     }
+}
+
+/// The targets that may stay registered although nobody can say where a binding's targets are: nodes that are there, and
+/// pods of its namespace, since the address of one that is gone may be another's next.
+pub fn still_there(cluster: &Cluster, binding: &TargetGroupBinding, registered: &BTreeSet<Target>) -> BTreeSet<Target> {
+    let instances: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
+    let addresses: BTreeSet<IpAddr> = cluster.pods_in(&binding.key.namespace).map(|pod| pod.ip).collect();
+    let is_there = |target: &&Target| match target {
+        Target::Instance(instance, _) => instances.contains(instance),
+        Target::Ip(address, _) => addresses.contains(address),
+    };
+    registered.iter().filter(is_there).cloned().collect()
 }
 
 fn pods(cluster: &Cluster, binding: &TargetGroupBinding, service: &Service, port: &ServicePort) -> BTreeSet<Place> {

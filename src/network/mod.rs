@@ -8,7 +8,7 @@
 
 pub mod endpoints;
 
-pub use endpoints::{Place, checkpoint, places};
+pub use endpoints::{Place, checkpoint, places, still_there};
 
 use crate::{
     facts::{Cluster, TargetGroupBinding},
@@ -66,24 +66,35 @@ pub struct Needs {
     pub openings: BTreeMap<ObjectKey, BTreeSet<Opening>>,
     /// Instances whose security groups have to be looked up first.
     pub unknown: BTreeSet<InstanceId>,
+    /// Bindings with targets on those.
+    pub waiting: BTreeSet<ObjectKey>,
+    /// Whether there are bindings of which nobody can say what they need: what is open stays open.
+    pub undecided: bool,
 }
 
-/// What all bindings need, as far as the hosts' groups are known.
-pub fn needs(cluster: &Cluster, hosts: &BTreeMap<InstanceId, HostGroups>) -> Needs {
+/// What all bindings need, as far as the hosts' groups are known; `groupless` are instances that have none that can be
+/// chosen.
+pub fn needs(
+    cluster: &Cluster,
+    hosts: &BTreeMap<InstanceId, HostGroups>,
+    groupless: &BTreeSet<InstanceId>,
+) -> Needs {
     let mut needs = Needs::default();
     for binding in cluster.bindings().filter(|binding| !binding.deleting) {
         let mut openings = BTreeSet::new();
-        // A binding without targets, or with a mistake in it, opens nothing.
-        for place in places(cluster, binding).unwrap_or_default() {
+        let places = places(cluster, binding).ok().flatten();
+        needs.undecided |= places.is_none();
+        for place in places.unwrap_or_default() {
             let Some(instance) = cluster.node(&place.node).and_then(|node| node.instance.as_ref()) else {
                 continue;
             };
             match hosts.get(instance) {
                 Some(host) => openings.extend(openings_of(cluster, binding, &place, host.of(&place.target))),
+                None if binding.networking.is_none() => {}
+                None if groupless.contains(instance) => needs.undecided = true,
                 None => {
-                    if binding.networking.is_some() {
-                        needs.unknown.insert(instance.clone());
-                    }
+                    needs.unknown.insert(instance.clone());
+                    needs.waiting.insert(binding.key.clone());
                 }
             }
         }
@@ -153,7 +164,7 @@ pub fn build(settings: &Settings, needs: &Needs, backend: Option<bool>, observed
         vpc: settings.vpc.clone(),
         backend: wanted.then(|| backend_group(settings)),
         endpoint_rules,
-        complete: needs.unknown.is_empty() && backend.is_some(),
+        complete: needs.unknown.is_empty() && !needs.undecided && backend.is_some(),
     }
 }
 
@@ -180,7 +191,8 @@ fn backend_group(settings: &Settings) -> SecurityGroup {
 
 /// Whether everything a binding needs is open: its targets can be reached as soon as they are registered.
 pub fn open(needs: &Needs, binding: &ObjectKey, observed: &NetworkObserved) -> bool {
-    needs.openings.get(binding).into_iter().flatten().all(|opening| {
+    let mut openings = needs.openings.get(binding).into_iter().flatten();
+    !needs.waiting.contains(binding) && openings.all(|opening| {
         let rules = observed.endpoint_rules.get(&opening.group).into_iter().flatten();
         let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
         rules

@@ -30,3 +30,18 @@ pub fn plan(intent: &TargetsIntent, observed: &TargetsObserved) -> Plan {
         ..Plan::default()
     }
 }
+
+/// The same registration, one target a call, for when AWS refuses one of them and does not say which.
+pub fn one_by_one(step: &Step) -> Vec<Step> {
+    let Mutation::RegisterTargets { group, targets } = &step.call else {
+        return Vec::new();
+    };
+    let single = |target: &Target| Step {
+        call: Mutation::RegisterTargets {
+            group: group.clone(),
+            targets: vec![target.clone()],
+        },
+        ..step.clone()
+    };
+    targets.iter().map(single).collect()
+}

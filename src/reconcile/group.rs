@@ -313,6 +313,8 @@ impl Task<'_> {
             self.controller.wake(Unit::Binding(binding.key.clone()), Duration::ZERO);
         }
         notes.network_doubtful = true;
+        notes.network.hosts.clear();
+        notes.groupless.clear();
         self.controller.wake(Unit::Network, Duration::ZERO);
     }
 

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// How soon a deletion is tried again that AWS refuses because network interfaces are still there.
 const IN_USE: Duration = Duration::from_secs(10);
+/// How soon an instance without a security group that can be chosen is looked up again.
+const GROUPLESS: Duration = Duration::from_secs(600);
 /// Rounds of one task.
 const ROUNDS: u32 = 8;
 
@@ -58,11 +60,11 @@ impl Controller {
             if !needs.unknown.is_empty() {
                 match self.aws.host_groups(&self.settings, &needs.unknown).await {
                     Ok(found) => {
-                        let learned = !found.is_empty();
-                        self.notes().network.hosts.extend(found);
-                        if learned {
-                            continue;
-                        }
+                        let missing = needs.unknown.iter().filter(|instance| !found.contains_key(*instance));
+                        let mut notes = self.notes();
+                        notes.groupless.extend(missing.map(|instance| (instance.clone(), Instant::now())));
+                        notes.network.hosts.extend(found);
+                        continue;
                     }
                     Err(fault) => return failed(&fault),
                 }
@@ -97,8 +99,15 @@ impl Controller {
             }
             let plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
             if plan.steps.is_empty() {
-                let unproven = self.notes().network_unproven;
-                return unproven.map_or(Outcome::Settled, Outcome::until_proven);
+                let notes = self.notes();
+                return match notes.network_unproven {
+                    Some(until) => Outcome::until_proven(until),
+                    None if notes.groupless.is_empty() => Outcome::Settled,
+                    None => Outcome::Waiting {
+                        on: "security groups of instances".to_owned(),
+                        again: GROUPLESS,
+                    },
+                };
             }
             let in_flight: BTreeSet<&str> = plan.steps.iter().map(|step| step.call.operation()).collect();
             if let Err(outcome) = self.save_network(Some(json!(in_flight))).await {
@@ -146,13 +155,17 @@ impl Controller {
 
     /// What bindings and groups need of the network.
     pub(crate) fn network_needs(&self) -> (Needs, Option<bool>) {
-        let notes = self.notes();
+        let mut notes = self.notes();
         let cluster = self.cluster();
+        let nodes: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
+        notes.network.hosts.retain(|instance, _| nodes.contains(instance));
+        notes.groupless.retain(|instance, since| nodes.contains(instance) && since.elapsed() < GROUPLESS);
+        let groupless = notes.groupless.keys().cloned().collect();
         // One that lost its members unseen still has its load balancer.
         let remembered = notes.groups().filter(|(_, notes)| notes.known()).map(|(key, _)| key);
         let groups = cluster.groups().chain(remembered).cloned().collect();
         (
-            network::needs(&cluster, &notes.network.hosts),
+            network::needs(&cluster, &notes.network.hosts, &groupless),
             notes.backend_wanted(&groups),
         )
     }

@@ -134,6 +134,8 @@ pub struct Notes {
     bindings: BTreeMap<ObjectKey, BindingNotes>,
     /// The memory of the network, and whether it can be believed.
     pub network: NetworkMemory,
+    /// Instances that have no security group that can be chosen, and since when that is known.
+    pub groupless: BTreeMap<InstanceId, Instant>,
     /// Whether the network's memory must not be believed until AWS was asked.
     pub network_doubtful: bool,
     /// When something was last made for the network, or may have been.

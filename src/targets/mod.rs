@@ -13,10 +13,10 @@ use crate::{
     facts::TargetGroupBinding,
     model::*,
     network,
-    plan::{self, TargetsIntent, TargetsObserved},
+    plan::{self, Mutation, Step, TargetsIntent, TargetsObserved},
     reconcile::{Controller, Outcome, queue::Generation},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// How soon a binding looks again whether the network is open; the network wakes it when it is.
 const OPEN: Duration = Duration::from_secs(5);
@@ -73,11 +73,8 @@ impl Controller {
                 });
             }
         };
-        let checkpoint = network::checkpoint(&places, &binding.spec_hash);
-        let intent = TargetsIntent {
-            group: group.clone(),
-            targets: places.into_iter().map(|place| place.target).collect(),
-        };
+        let checkpoint = places.as_ref().map(|places| network::checkpoint(places, &binding.spec_hash));
+        let targets = places.map(|places| places.into_iter().map(|place| place.target).collect());
         let (remembered, doubtful) = {
             let mut notes = self.notes();
             let notes = notes.binding(&binding.key);
@@ -90,8 +87,8 @@ impl Controller {
                 .await
                 .map_err(|fault| self.lost(binding, &fault))?,
             Some(observed) => observed,
-            None if binding.checkpoint.as_ref() == Some(&checkpoint) => TargetsObserved {
-                registered: intent.targets.clone(),
+            None if targets.is_some() && binding.checkpoint == checkpoint => TargetsObserved {
+                registered: targets.clone().unwrap_or_default(),
             },
             // A target group that this process made was empty then.
             None if self.made_here(&group) => TargetsObserved::default(),
@@ -107,34 +104,16 @@ impl Controller {
             notes.observed = Some(observed.clone());
             notes.doubtful = false;
         }
-        let plan = plan::targets::plan(&intent, &observed);
+        let targets: BTreeSet<Target> =
+            targets.unwrap_or_else(|| network::still_there(&self.cluster(), binding, &observed.registered));
+        let plan = plan::targets::plan(&TargetsIntent { group, targets }, &observed);
         if !plan.steps.is_empty() {
-            let (needs, _) = self.network_needs();
-            let open = needs.unknown.is_empty() && network::open(&needs, &binding.key, &self.notes().network.observed);
-            if !open {
-                self.wake(Unit::Network, Duration::ZERO);
-                return Err(Outcome::Waiting {
-                    on: "the rules that let the load balancer in".to_owned(),
-                    again: OPEN,
-                });
-            }
             if binding.checkpoint.is_some() {
                 self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
             }
-            let mut observed = observed;
-            let ran = self.executor.run(&plan.steps, &unit, generation, &mut observed).await;
-            self.notes().binding(&binding.key).observed = Some(observed);
-            match ran {
-                Ok(()) => {}
-                Err(Stopped::Superseded) => return Err(Outcome::Superseded),
-                Err(Stopped::Deposed) => return Err(Outcome::Deposed),
-                Err(Stopped::Refused { fault, .. }) => {
-                    self.notes().binding(&binding.key).observed = None;
-                    return Err(self.lost(binding, &fault));
-                }
-            }
+            self.move_targets(binding, plan.steps, observed, generation).await?;
         }
-        if binding.checkpoint.as_ref() != Some(&checkpoint) {
+        if let Some(checkpoint) = checkpoint.filter(|now| binding.checkpoint.as_ref() != Some(now)) {
             let now = self.clock.now().as_second();
             self.writer
                 .set_checkpoint(&binding.key, Some((&checkpoint, now)))
@@ -148,6 +127,83 @@ impl Controller {
                 .map_err(said_no)?;
         }
         Ok(())
+    }
+
+    /// Takes targets out at once, and puts others in as soon as the load balancer can reach them. One that AWS refuses keeps
+    /// no other out.
+    async fn move_targets(
+        &self,
+        binding: &TargetGroupBinding,
+        steps: Vec<Step>,
+        mut observed: TargetsObserved,
+        generation: &mut Generation,
+    ) -> Result<(), Outcome> {
+        let unit = Unit::Binding(binding.key.clone());
+        let (away, here): (Vec<Step>, Vec<Step>) = steps
+            .into_iter()
+            .partition(|step| matches!(step.call, Mutation::DeregisterTargets { .. }));
+        self.run_on_targets(binding, &unit, &away, &mut observed, generation).await?;
+        if here.is_empty() {
+            return Ok(());
+        }
+        let (needs, _) = self.network_needs();
+        if !network::open(&needs, &binding.key, &self.notes().network.observed) {
+            self.wake(Unit::Network, Duration::ZERO);
+            return Err(Outcome::Waiting {
+                on: "the rules that let the load balancer in".to_owned(),
+                again: OPEN,
+            });
+        }
+        let mut refused = None;
+        for step in here {
+            match self
+                .run_on_targets(binding, &unit, std::slice::from_ref(&step), &mut observed, generation)
+                .await
+            {
+                Err(Outcome::Failed { .. }) if self.notes().binding(&binding.key).observed.is_some() => {
+                    for single in plan::targets::one_by_one(&step) {
+                        let ran = self
+                            .run_on_targets(binding, &unit, &[single], &mut observed, generation)
+                            .await;
+                        match ran {
+                            Err(failed @ Outcome::Failed { .. }) => refused = Some(failed),
+                            ran => ran?,
+                        }
+                    }
+                }
+                ran => ran?,
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Runs steps, and keeps what is known of the targets then. After a fault that leaves that open, AWS is asked first.
+    async fn run_on_targets(
+        &self,
+        binding: &TargetGroupBinding,
+        unit: &Unit,
+        steps: &[Step],
+        observed: &mut TargetsObserved,
+        generation: &mut Generation,
+    ) -> Result<(), Outcome> {
+        let ran = self.executor.run(steps, unit, generation, observed).await;
+        {
+            let mut notes = self.notes();
+            let notes = notes.binding(&binding.key);
+            notes.observed = Some(observed.clone());
+            if let Err(Stopped::Refused { fault, .. }) = &ran
+                && fault.class != Class::Rejected
+            {
+                notes.observed = None;
+                notes.doubtful = true;
+            }
+        }
+        match ran {
+            Ok(()) => Ok(()),
+            Err(Stopped::Superseded) => Err(Outcome::Superseded),
+            Err(Stopped::Deposed) => Err(Outcome::Deposed),
+            Err(Stopped::Refused { fault, .. }) => Err(self.lost(binding, &fault)),
+        }
     }
 
     /// A fault about targets. A target group that is gone is its group's matter: what that remembers is wrong.
@@ -179,7 +235,10 @@ impl Controller {
                 .find(|binding| binding.target_group == group.as_str());
             match bound {
                 None => return Ok(false),
-                Some(binding) => !network::places(&cluster, binding).unwrap_or_default().is_empty(),
+                Some(binding) => network::places(&cluster, binding)
+                    .ok()
+                    .flatten()
+                    .is_some_and(|places| !places.is_empty()),
             }
         };
         if !wanted {
