@@ -5,9 +5,11 @@
 //! kube::Client ──► Server (path, verb, faults) ──► Store (objects, revisions, log) ──► watch streams
 //! ```
 //! Resource versions guard replacements, a status is changed through its subresource only, an object with finalizers
-//! is marked before it goes, a watch from a forgotten revision is answered 410. There is no admission, no defaulting
-//! and no authorisation.
+//! is marked before it goes, the pages of a list are of one moment, what is forgotten has expired
+//! ([`crate::conformance`] has it in full, and holds a real server to it). There is no admission, no defaulting and no
+//! authorisation.
 
+mod pages;
 mod resource;
 mod server;
 mod store;

@@ -57,6 +57,11 @@ impl Resource {
         self.group.contains('.') && !self.group.ends_with(".k8s.io")
     }
 
+    /// Whether an object is replaced only by whoever says which version of it he has seen.
+    pub fn is_guarded(&self) -> bool {
+        self.kind == "Lease" || self.is_custom()
+    }
+
     /// `apiVersion` of its objects.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

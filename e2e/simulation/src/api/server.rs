@@ -1,7 +1,9 @@
 //! The wire: paths and verbs in, JSON and watch streams out.
 
 use super::{
-    Refusal, Resource, Store, path_of,
+    Refusal, Resource, Store,
+    pages::{Page, Pages},
+    path_of,
     resource::Target,
     store::{Change, Place},
 };
@@ -56,6 +58,7 @@ pub struct Server {
 
 struct Shared {
     store: Mutex<Store>,
+    pages: Mutex<Pages>,
     faults: Mutex<Option<Faults>>,
     requests: Mutex<Vec<Request>>,
     /// Bumped to end every watch that is open.
@@ -67,6 +70,7 @@ impl Default for Server {
         Self {
             shared: Arc::new(Shared {
                 store: Mutex::default(),
+                pages: Mutex::default(),
                 faults: Mutex::default(),
                 requests: Mutex::default(),
                 cut: watch::channel(0).0,
@@ -195,7 +199,7 @@ impl Server {
         let status = target.subresource.as_deref() == Some("status");
         let Some(name) = &target.name else {
             return match *method {
-                Method::GET => Ok(json_reply(StatusCode::OK, &list(&store, target, query)?)),
+                Method::GET => Ok(json_reply(StatusCode::OK, &self.list(&store, target, query)?)),
                 Method::POST => {
                     let namespace = target.namespace.as_deref().unwrap_or_default();
                     let object: Value = parse(body)?;
@@ -244,18 +248,56 @@ impl Server {
         Ok(json_reply(StatusCode::OK, &object))
     }
 
+    /// A list, a page of it where a limit is given.
+    fn list(&self, store: &Store, target: &Target, query: &BTreeMap<String, String>) -> Result<Value, Refusal> {
+        let limit = query
+            .get("limit")
+            .and_then(|l| l.parse().ok())
+            .filter(|l| *l > 0)
+            .unwrap_or(usize::MAX);
+        let mut pages = lock(&self.shared.pages);
+        let Page {
+            revision,
+            objects,
+            token,
+        } = match query.get("continue").filter(|token| !token.is_empty()) {
+            Some(token) => pages.next(token, limit, store.forgotten())?,
+            None => {
+                let all = store.list(target.resource, target.namespace.as_deref());
+                let selected = all.into_iter().filter(|object| selected(object, query)).cloned();
+                pages.first(store.revision(), selected.collect(), limit)
+            }
+        };
+        let mut meta = json!({ "resourceVersion": revision.to_string() });
+        if let Some(token) = token {
+            meta["continue"] = token.into();
+        }
+        let resource = target.resource;
+        Ok(
+            json!({ "apiVersion": resource.api_version(), "kind": format!("{}List", resource.kind), "metadata": meta, "items": objects }),
+        )
+    }
+
     fn watch(&self, target: &Target, query: &BTreeMap<String, String>) -> Result<Response<ReplyBody>, Refusal> {
         let store = self.store();
+        let mut first = Vec::new();
         let from = match query.get("resourceVersion").map(String::as_str) {
-            None | Some("" | "0") => store.revision(),
+            None | Some("" | "0") => {
+                for object in store.list(target.resource, target.namespace.as_deref()) {
+                    if target.name.is_none() || object["metadata"]["name"].as_str() == target.name.as_deref() {
+                        line(&mut first, "ADDED", object);
+                    }
+                }
+                store.revision()
+            }
             Some(version) => version
                 .parse()
                 .map_err(|_| Refusal::new(400, "BadRequest", "invalid resourceVersion"))?,
         };
-        drop(store.since(from)?);
         let state = Watch {
             server: self.clone(),
             target: target.clone(),
+            first,
             next: from,
             changed: store.subscribe(),
             cut: self.shared.cut.subscribe(),
@@ -273,6 +315,8 @@ impl Server {
 struct Watch {
     server: Server,
     target: Target,
+    /// What was there, for a watch that begins with it.
+    first: Vec<u8>,
     next: u64,
     changed: watch::Receiver<u64>,
     cut: watch::Receiver<u64>,
@@ -282,6 +326,9 @@ struct Watch {
 impl Watch {
     /// The next lines of the stream; `None` when it ends.
     async fn next(&mut self) -> Option<Vec<u8>> {
+        if !self.first.is_empty() {
+            return Some(std::mem::take(&mut self.first));
+        }
         while !self.ended {
             let mut lines = Vec::new();
             self.changed.mark_unchanged();
@@ -364,35 +411,6 @@ fn place_of(object: &Value) -> Result<Place, Refusal> {
         namespace => namespace,
     };
     Ok((resource, namespace, text(&object["metadata"]["name"])))
-}
-
-/// A list, a page of it where a limit is given.
-fn list(store: &Store, target: &Target, query: &BTreeMap<String, String>) -> Result<Value, Refusal> {
-    let all: Vec<&Value> = store
-        .list(target.resource, target.namespace.as_deref())
-        .into_iter()
-        .filter(|object| selected(object, query))
-        .collect();
-    let skip = match query.get("continue").filter(|token| !token.is_empty()) {
-        Some(token) => token
-            .parse()
-            .map_err(|_| Refusal::new(400, "BadRequest", "invalid continue token"))?,
-        None => 0,
-    };
-    let limit = query
-        .get("limit")
-        .and_then(|l| l.parse().ok())
-        .filter(|l| *l > 0)
-        .unwrap_or(usize::MAX);
-    let page: Vec<&&Value> = all.iter().skip(skip).take(limit).collect();
-    let mut meta = json!({ "resourceVersion": store.revision().to_string() });
-    if skip + page.len() < all.len() {
-        meta["continue"] = (skip + page.len()).to_string().into();
-    }
-    let resource = target.resource;
-    Ok(
-        json!({ "apiVersion": resource.api_version(), "kind": format!("{}List", resource.kind), "metadata": meta, "items": page }),
-    )
 }
 
 /// Label and field selectors with `=` only, which is all that is asked for.

@@ -92,6 +92,11 @@ impl Store {
         self.log.clear();
     }
 
+    /// Changes up to this revision are forgotten.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// Changes after `revision`, or a refusal when some of them are forgotten.
     pub fn since(&self, revision: u64) -> Result<impl Iterator<Item = &Change>, Refusal> {
         if revision < self.forgotten {
@@ -166,6 +171,13 @@ impl Store {
         let old = self.get(place)?.clone();
         let mut new = edit(old.clone())?;
         let wanted = new["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        if wanted.is_none() && place.0.is_guarded() {
+            let message = format!(
+                "{} \"{}\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
+                place.0.plural, place.2
+            );
+            return Err(Refusal::new(422, "Invalid", message));
+        }
         if wanted.is_some() && wanted.as_deref() != old["metadata"]["resourceVersion"].as_str() {
             let message = format!(
                 "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes \
@@ -199,8 +211,15 @@ impl Store {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
             metadata(&mut new)?.insert("generation".into(), generation.into());
         }
-        if new["metadata"].get("deletionTimestamp").is_some() && finalizers(&new) == 0 {
-            return Ok(self.remove(place, new));
+        if new["metadata"].get("deletionTimestamp").is_some() {
+            if finalizers(&new).is_empty() {
+                return Ok(self.remove(place, new));
+            }
+            if finalizers(&new).iter().any(|name| !finalizers(&old).contains(name)) {
+                let message =
+                    "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted";
+                return Err(Refusal::new(422, "Invalid", message));
+            }
         }
         metadata(&mut new)?.insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
         if new == old {
@@ -212,14 +231,17 @@ impl Store {
     /// Deletes an object, or marks it as long as it has finalizers.
     pub fn delete(&mut self, place: &Place) -> Result<Value, Refusal> {
         let mut object = self.get(place)?.clone();
-        if finalizers(&object) == 0 {
+        if finalizers(&object).is_empty() {
             return Ok(self.remove(place, object));
         }
         if object["metadata"].get("deletionTimestamp").is_some() {
             return Ok(object);
         }
         let now = self.now();
-        metadata(&mut object)?.insert("deletionTimestamp".into(), now.into());
+        let generation = object["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
+        let meta = metadata(&mut object)?;
+        meta.insert("deletionTimestamp".into(), now.into());
+        meta.insert("generation".into(), generation.into());
         Ok(self.put(place.clone(), "MODIFIED", object))
     }
 
@@ -281,8 +303,8 @@ fn set(object: &mut Value, field: &str, value: Option<Value>) {
     }
 }
 
-fn finalizers(object: &Value) -> usize {
-    object["metadata"]["finalizers"].as_array().map_or(0, Vec::len)
+fn finalizers(object: &Value) -> &[Value] {
+    object["metadata"]["finalizers"].as_array().map_or(&[], Vec::as_slice)
 }
 
 fn not_found(place: &Place) -> Refusal {
