@@ -130,6 +130,15 @@ impl Cluster {
         self.control_plane.client.clone()
     }
 
+    /// Forgets every revision before this one (a `resourceVersion`), so that whoever goes on from there is told that it has expired.
+    ///
+    /// # Errors
+    /// When etcd refuses.
+    pub async fn forget(&self, revision: &str) -> Result<()> {
+        let forgotten = self.control_plane.forget(revision).await;
+        forgotten.with_context(|| format!("etcd does not forget what was before {revision}"))
+    }
+
     /// The kubeconfig of that client.
     pub fn kubeconfig(&self) -> &Path {
         &self.control_plane.kubeconfig

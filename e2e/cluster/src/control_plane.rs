@@ -4,7 +4,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use http::{Request, header::HOST};
+use http_body_util::Full;
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -169,6 +173,23 @@ impl ControlPlane {
     /// Has `process` stopped with the control plane, before the API server.
     pub fn attend(&mut self, process: Process) {
         self.others.push(process);
+    }
+
+    /// Has etcd forget what was before a revision, as the API server has it do every five minutes.
+    pub async fn forget(&self, before: &str) -> Result<()> {
+        let order = serde_json::json!({ "revision": before, "physical": true }).to_string();
+        let request = Request::post("/v3/kv/compaction")
+            .header(HOST, ETCD)
+            .body(Full::new(Bytes::from(order)))?;
+        let stream = TcpStream::connect(ETCD).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let answer = async { anyhow::Ok(sender.send_request(request).await?) };
+        let response = tokio::select! {
+            response = answer => response?,
+            ended = connection => bail!("connection ended: {ended:?}"),
+        };
+        ensure!(response.status().is_success(), "status {}", response.status());
+        Ok(())
     }
 
     /// Clients first, then the API server, then etcd: without etcd the API server's shutdown hangs for a minute.

@@ -14,7 +14,10 @@ enum Command {
         keep: bool,
     },
     /// Test it.
-    Test,
+    Test {
+        /// Only the tests whose names contain this; most build on those before them.
+        name: Option<String>,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -28,8 +31,8 @@ fn main() -> Result<ExitCode> {
             Command::Demo { keep } => albacore_scenarios::demo::run(&project, keep)
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Command::Test => {
-                let passed = albacore_scenarios::tests::run(&project).await?;
+            Command::Test { name } => {
+                let passed = albacore_scenarios::tests::run(&project, &name.unwrap_or_default()).await?;
                 Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
         }
