@@ -74,11 +74,7 @@ pub struct Needs {
 
 /// What all bindings need, as far as the hosts' groups are known; `groupless` are instances that have none that can be
 /// chosen.
-pub fn needs(
-    cluster: &Cluster,
-    hosts: &BTreeMap<InstanceId, HostGroups>,
-    groupless: &BTreeSet<InstanceId>,
-) -> Needs {
+pub fn needs(cluster: &Cluster, hosts: &BTreeMap<InstanceId, HostGroups>, groupless: &BTreeSet<InstanceId>) -> Needs {
     let mut needs = Needs::default();
     for binding in cluster.bindings().filter(|binding| !binding.deleting) {
         let mut openings = BTreeSet::new();
@@ -192,11 +188,12 @@ fn backend_group(settings: &Settings) -> SecurityGroup {
 /// Whether everything a binding needs is open: its targets can be reached as soon as they are registered.
 pub fn open(needs: &Needs, binding: &ObjectKey, observed: &NetworkObserved) -> bool {
     let mut openings = needs.openings.get(binding).into_iter().flatten();
-    !needs.waiting.contains(binding) && openings.all(|opening| {
-        let rules = observed.endpoint_rules.get(&opening.group).into_iter().flatten();
-        let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
-        rules
-            .filter(|rule| rule.peer == opening.peer)
-            .any(|rule| rule.ports.is_some_and(|(a, b)| a <= from && to <= b))
-    })
+    !needs.waiting.contains(binding)
+        && openings.all(|opening| {
+            let rules = observed.endpoint_rules.get(&opening.group).into_iter().flatten();
+            let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
+            rules
+                .filter(|rule| rule.peer == opening.peer)
+                .any(|rule| rule.ports.is_some_and(|(a, b)| a <= from && to <= b))
+        })
 }

@@ -215,8 +215,10 @@ impl Task<'_> {
         let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
         self.memory.observed.note(&plan, &self.readiness);
         if plan.steps.is_empty() {
-            // Everything that was wished stands, or waits for something: from now on this is what is kept.
-            self.memory.contributions.clone_from(&built.contributions);
+            // Everything that was wished stands, or its last parts wait for something: from now on this is what is kept.
+            if !plan.waits.contains(&Wait::Backend) {
+                self.memory.contributions.clone_from(&built.contributions);
+            }
             if let Err(outcome) = self.bindings(&intent).await {
                 return Round::End(outcome);
             }
@@ -248,7 +250,15 @@ impl Task<'_> {
             .executor
             .run(steps, &self.unit, generation, &mut self.memory.observed)
             .await;
-        if steps.iter().any(|step| step.call.adds()) {
+        let sent = match &ran {
+            // Refused for certain: nothing came of that step.
+            Err(Stopped::Refused { step, fault }) if !fault.outcome_unknown() => {
+                let before = steps.iter().take_while(|earlier| earlier.id != step.id);
+                before.count()
+            }
+            _ => steps.len(),
+        };
+        if steps[..sent].iter().any(|step| step.call.adds()) {
             self.controller.notes().group(self.key).made = Some(Instant::now());
         }
         ran
@@ -364,7 +374,7 @@ impl Task<'_> {
             let facts = among
                 .iter()
                 .chain([&member])
-                .filter_map(|of| Some((of.clone(), cluster.ingress(of)?.clone())))
+                .filter_map(|of| Some((of.clone(), cluster.ingress(of)?.as_written())))
                 .collect();
             let refusal = Refusal { facts, until, problems };
             notes.refusals.insert(member, refusal);
@@ -384,7 +394,9 @@ impl Task<'_> {
         let remembered = !self.memory.contributions.is_empty();
         let all_silent =
             !built.active.is_empty() && built.active.iter().all(silent) && (built.leaving.is_empty() || !remembered);
-        let forgotten = !remembered && built.active.iter().any(|m| silent(m) && held(m));
+        // One that is being made has looked things up already.
+        let forgotten =
+            !remembered && self.memory.selectors.is_none() && built.active.iter().any(|m| silent(m) && held(m));
         all_silent || (forgotten && !is_nothing(&self.memory.observed))
     }
 

@@ -62,7 +62,9 @@ impl Controller {
                     Ok(found) => {
                         let missing = needs.unknown.iter().filter(|instance| !found.contains_key(*instance));
                         let mut notes = self.notes();
-                        notes.groupless.extend(missing.map(|instance| (instance.clone(), Instant::now())));
+                        notes
+                            .groupless
+                            .extend(missing.map(|instance| (instance.clone(), Instant::now())));
                         notes.network.hosts.extend(found);
                         continue;
                     }
@@ -159,7 +161,9 @@ impl Controller {
         let cluster = self.cluster();
         let nodes: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
         notes.network.hosts.retain(|instance, _| nodes.contains(instance));
-        notes.groupless.retain(|instance, since| nodes.contains(instance) && since.elapsed() < GROUPLESS);
+        notes
+            .groupless
+            .retain(|instance, since| nodes.contains(instance) && since.elapsed() < GROUPLESS);
         let groupless = notes.groupless.keys().cloned().collect();
         // One that lost its members unseen still has its load balancer.
         let remembered = notes.groups().filter(|(_, notes)| notes.known()).map(|(key, _)| key);

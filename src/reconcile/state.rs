@@ -80,7 +80,7 @@ pub struct GroupNotes {
 /// A member's wishes that AWS, or a look at AWS, refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The members whose wishes met there, as they were: while they are the same, it is not asked for again …
+    /// The members whose wishes met there, as they were written: while they are the same, it is not asked for again …
     pub facts: BTreeMap<ObjectKey, facts::Ingress>,
     /// … before this moment; `None` for what only an edit can mend.
     pub until: Option<Instant>,
@@ -91,11 +91,10 @@ pub struct Refusal {
 impl Refusal {
     /// Whether it still holds.
     pub fn holds(&self, cluster: &facts::Cluster) -> bool {
-        self.until.is_none_or(|until| Instant::now() < until)
-            && self
-                .facts
-                .iter()
-                .all(|(member, fact)| cluster.ingress(member) == Some(fact))
+        let as_it_was = |(member, fact): (&ObjectKey, &facts::Ingress)| {
+            cluster.ingress(member).is_some_and(|now| now.as_written() == *fact)
+        };
+        self.until.is_none_or(|until| Instant::now() < until) && self.facts.iter().all(as_it_was)
     }
 }
 

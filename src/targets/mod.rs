@@ -73,7 +73,9 @@ impl Controller {
                 });
             }
         };
-        let checkpoint = places.as_ref().map(|places| network::checkpoint(places, &binding.spec_hash));
+        let checkpoint = places
+            .as_ref()
+            .map(|places| network::checkpoint(places, &binding.spec_hash));
         let targets = places.map(|places| places.into_iter().map(|place| place.target).collect());
         let (remembered, doubtful) = {
             let mut notes = self.notes();
@@ -142,7 +144,8 @@ impl Controller {
         let (away, here): (Vec<Step>, Vec<Step>) = steps
             .into_iter()
             .partition(|step| matches!(step.call, Mutation::DeregisterTargets { .. }));
-        self.run_on_targets(binding, &unit, &away, &mut observed, generation).await?;
+        self.run_on_targets(binding, &unit, &away, &mut observed, generation)
+            .await?;
         if here.is_empty() {
             return Ok(());
         }

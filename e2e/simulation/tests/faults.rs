@@ -4,7 +4,11 @@ use albacore_aws::{
     Double, Options,
     faults::{Fault, Kind},
 };
-use albacore_simulation::{bed::Bed, objects::Ingress, picture, world};
+use albacore_simulation::{
+    bed::Bed,
+    objects::{self, Ingress},
+    picture, world,
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -81,9 +85,22 @@ fn everything_deleted(bed: &Bed) {
     bed.delete_ingress("shop", "two");
 }
 
+fn two_members_on_two_nodes(bed: &Bed) {
+    bed.delete("v1", "Node", "", "host-c");
+    two_members(bed);
+}
+
+fn nodes_swapped(bed: &Bed) {
+    bed.delete("v1", "Node", "", "host-a");
+    let back = objects::nodes(&bed.world)
+        .into_iter()
+        .filter(|node| node["metadata"]["name"] == "host-c");
+    back.for_each(|node| bed.apply(node));
+}
+
 fn nothing(_: &Bed) {}
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "create",
         before: nothing,
@@ -133,6 +150,16 @@ const SCENARIOS: [Scenario; 5] = [
         at_most: (1, 2),
         deletes: true,
         ends_with: &[],
+    },
+    Scenario {
+        name: "a node leaves and another comes back",
+        before: two_members_on_two_nodes,
+        change: nodes_swapped,
+        lag: Duration::ZERO,
+        and_then: nothing,
+        at_most: (1, 2),
+        deletes: false,
+        ends_with: &["internal"],
     },
 ];
 
@@ -388,4 +415,9 @@ async fn a_group_is_deleted_whatever_goes_wrong() {
 #[tokio::test(start_paused = true)]
 async fn what_aws_does_not_show_yet_is_not_left_behind_whatever_goes_wrong() {
     exhaust(&SCENARIOS[4]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_follow_the_nodes_whatever_goes_wrong() {
+    exhaust(&SCENARIOS[5]).await;
 }
