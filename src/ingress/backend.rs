@@ -172,7 +172,7 @@ impl<'a> Backends<'a> {
         refuse_unknown_of_service(reader, service);
         let types = [("instance", TargetType::Instance), ("ip", TargetType::Ip)];
         let target_type = match self.target_type {
-            Some(word) => types.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind),
+            Some(word) => Some(types.iter().find(|(known, _)| *known == word)?.1),
             None if reader.string("target-type").is_some() => Some(reader.word("target-type", &types)?),
             None => None,
         }

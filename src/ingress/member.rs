@@ -138,6 +138,15 @@ impl<'a> Build<'a> {
     }
 
     fn refuse_unsupported_params(&mut self) {
+        if let Some(word) = self
+            .spec()
+            .target_type
+            .as_deref()
+            .filter(|word| !["instance", "ip"].contains(word))
+        {
+            let detail = format!("`{word}` is not understood. Write `instance` or `ip`.");
+            self.refuse_param("targetType", detail);
+        }
         if let Some(params) = self.params {
             for field in &params.spec.unsupported {
                 let object = Object::IngressClassParams(params.name.clone());
@@ -237,6 +246,11 @@ impl<'a> Build<'a> {
             .collect::<Vec<_>>()
         {
             let detail = format!("the tag `{key}` is managed from outside (--external-managed-tags). Remove it here.");
+            self.reader.refuse("tags", detail);
+        }
+        for key in annotated.keys().filter(|key| key.starts_with("aws:")) {
+            let detail =
+                format!("the tag key `{key}` begins with `aws:`, which AWS keeps to itself. Write another key.");
             self.reader.refuse("tags", detail);
         }
         let mut tags = annotated;

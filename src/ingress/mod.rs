@@ -13,6 +13,8 @@ mod backend;
 mod contribution;
 mod member;
 mod merge;
+#[cfg(test)]
+mod tests;
 
 pub use contribution::{Contribution, ListenerWish, RuleWish, Shared};
 pub use merge::{Draft, concerns};
