@@ -325,6 +325,9 @@ pub struct ClusterNetworkStatus {
     /// Id of the shared backend security group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_group: Option<String>,
+    /// `leaseTransitions` of the Lease when albacore last began to lead: a gap tells that another controller did since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_transitions: Option<i32>,
     /// What is being done to AWS right now; found at a start, it is a reason to look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<String>,

@@ -54,10 +54,19 @@ impl LeaseConfig {
 /// Whether we may act.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    /// Until when the lease is ours for certain; `None` while it is not.
-    until: watch::Receiver<Option<Instant>>,
+    /// Our hold on the lease; `None` while it is not ours.
+    hold: watch::Receiver<Option<Hold>>,
     /// Keeps a lease that nobody contends for open for ever.
-    _alone: Option<Arc<watch::Sender<Option<Instant>>>>,
+    _alone: Option<Arc<watch::Sender<Option<Hold>>>>,
+}
+
+/// A lease that is ours.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// Until when for certain.
+    until: Instant,
+    /// Which of its holders we are (`leaseTransitions`); `None` without leader election.
+    term: Option<i32>,
 }
 
 /// A process without leader election leads for so long.
@@ -66,18 +75,27 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 impl Leadership {
     /// Without leader election: always ours.
     pub fn alone() -> Self {
-        let (sender, until) = watch::channel(Some(Instant::now() + FOR_EVER));
+        let hold = Hold {
+            until: Instant::now() + FOR_EVER,
+            term: None,
+        };
+        let (sender, hold) = watch::channel(Some(hold));
         Self {
-            until,
+            hold,
             _alone: Some(Arc::new(sender)),
         }
     }
 
     /// Whether it is ours for at least so long.
     pub fn held_for(&self, duration: Duration) -> bool {
-        self.until
+        self.hold
             .borrow()
-            .is_some_and(|until| Instant::now() + duration <= until)
+            .is_some_and(|hold| Instant::now() + duration <= hold.until)
+    }
+
+    /// Which of the lease's holders we are (`leaseTransitions`); `None` without leader election, or while it is not ours.
+    pub fn term(&self) -> Option<i32> {
+        self.hold.borrow().and_then(|hold| hold.term)
     }
 
     /// Whether it is ours now.
@@ -87,7 +105,7 @@ impl Leadership {
 
     /// Ends when it is ours.
     pub async fn won(&mut self) {
-        if self.until.wait_for(Option::is_some).await.is_err() {
+        if self.hold.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -95,11 +113,11 @@ impl Leadership {
     /// Ends when it is not ours any more.
     pub async fn lost(&mut self) {
         loop {
-            let until = *self.until.borrow_and_update();
-            let Some(until) = until else { return };
+            let hold = *self.hold.borrow_and_update();
+            let Some(hold) = hold else { return };
             tokio::select! {
-                changed = self.until.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep_until(until) => if self.until.borrow().is_none_or(|until| until <= Instant::now()) { return },
+                changed = self.hold.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(hold.until) => if !self.held() { return },
             }
         }
     }
@@ -109,7 +127,7 @@ impl Leadership {
 pub struct Contender {
     api: Api<Lease>,
     config: LeaseConfig,
-    until: watch::Sender<Option<Instant>>,
+    hold: watch::Sender<Option<Hold>>,
     /// The lease as last seen, and when we first saw it so.
     seen: Option<(Lease, Instant)>,
 }
@@ -117,17 +135,17 @@ pub struct Contender {
 impl Contender {
     /// `client` must not retry by itself: a renewal that comes late is worse than one that fails.
     pub fn new(client: Client, config: LeaseConfig) -> (Self, Leadership) {
-        let (until, receiver) = watch::channel(None);
+        let (hold, receiver) = watch::channel(None);
         let api = Api::namespaced(client, &config.namespace);
         (
             Self {
                 api,
                 config,
-                until,
+                hold,
                 seen: None,
             },
             Leadership {
-                until: receiver,
+                hold: receiver,
                 _alone: None,
             },
         )
@@ -141,7 +159,7 @@ impl Contender {
             () = self.contend() => return tracing::error!("the lease is lost"),
             () = stop => {}
         }
-        if self.until.send_replace(None).is_none() {
+        if self.hold.send_replace(None).is_none() {
             return;
         }
         // Shorter than the lease runs without a renewal.
@@ -161,14 +179,18 @@ impl Contender {
             let asked = Instant::now();
             let tried = tokio::time::timeout(self.config.renew_deadline, self.try_hold()).await;
             match tried {
-                Ok(Ok(true)) => {
+                Ok(Ok(Some(term))) => {
                     renewed = Some(asked);
-                    if self.until.send_replace(Some(asked + self.config.duration)).is_none() {
+                    let hold = Hold {
+                        until: asked + self.config.duration,
+                        term: Some(term),
+                    };
+                    if self.hold.send_replace(Some(hold)).is_none() {
                         tracing::info!(lease = %self.config.name, "leading");
                     }
                 }
-                Ok(Ok(false)) if renewed.is_some() => break,
-                Ok(Ok(false)) => {}
+                Ok(Ok(None)) if renewed.is_some() => break,
+                Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the lease could not be read or renewed"),
                 Err(_) => tracing::warn!("the lease could not be read or renewed in time"),
             }
@@ -177,11 +199,11 @@ impl Contender {
             }
             sleep(self.config.retry_period).await;
         }
-        self.until.send_replace(None);
+        self.hold.send_replace(None);
     }
 
-    /// Takes the lease if it is free, renews it if it is ours; says whether it is ours now.
-    async fn try_hold(&mut self) -> Result<bool, Fault> {
+    /// Takes the lease if it is free, renews it if it is ours; says which of its holders we are, if it is ours now.
+    async fn try_hold(&mut self) -> Result<Option<i32>, Fault> {
         let found = match self.api.get(&self.config.name).await.map_err(Fault::from) {
             Err(Fault::Missing) => {
                 let metadata = ObjectMeta {
@@ -198,8 +220,8 @@ impl Contender {
                     .await
                     .map_err(Fault::from)
                 {
-                    Ok(_) => Ok(true),
-                    Err(Fault::Exists) => Ok(false),
+                    Ok(made) => Ok(Some(term_of(&made))),
+                    Err(Fault::Exists) => Ok(None),
                     Err(fault) => Err(fault),
                 };
             }
@@ -221,7 +243,7 @@ impl Contender {
             .map_or(self.config.duration, Duration::from_secs);
         let free = holder.is_empty() || since.elapsed() >= duration;
         if holder != self.config.identity && !free {
-            return Ok(false);
+            return Ok(None);
         }
         let lease = Lease {
             spec: Some(self.claim(Some(&spec))),
@@ -234,8 +256,8 @@ impl Contender {
             .await
             .map_err(Fault::from)
         {
-            Ok(_) => Ok(true),
-            Err(Fault::Conflict) => Ok(false),
+            Ok(made) => Ok(Some(term_of(&made))),
+            Err(Fault::Conflict) => Ok(None),
             Err(fault) => Err(fault),
         }
     }
@@ -276,4 +298,9 @@ impl Contender {
             .await?;
         Ok(())
     }
+}
+
+fn term_of(lease: &Lease) -> i32 {
+    let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
+    transitions.unwrap_or_default()
 }

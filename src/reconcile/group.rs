@@ -187,7 +187,9 @@ impl Task<'_> {
             self.memory.verified = wished;
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
-            let doubted = std::mem::take(&mut notes.doubtful);
+            let doubted = notes.doubtful.is_some();
+            // A doubt that is younger than what was read stays.
+            notes.doubtful = notes.doubtful.filter(|since| *since > as_of);
             let since = notes.made.or(missing.then(|| self.controller.led_since()));
             notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
         } else if !self.controller.notes().group(self.key).known() {
@@ -298,9 +300,11 @@ impl Task<'_> {
             };
             built.active.iter().chain(&built.leaving).any(held)
         };
-        if adopt && !notes.doubtful {
-            // Nobody but us changed anything since we lead: groups that are adopted together share what is listed.
-            return Some(notes.lost.unwrap_or(self.controller.led_since()));
+        // Groups that are in doubt, or adopted, for the same reason share what is listed: nobody but us changed anything
+        // since we lead.
+        let since = notes.doubtful.or_else(|| adopt.then(|| self.controller.led_since()));
+        if since.is_some() {
+            return since;
         }
         // The first value that is seen of a new group asks for nothing: it is about to be made.
         let asked = notes.known()
@@ -308,7 +312,7 @@ impl Task<'_> {
                 .iter()
                 .any(|(object, token)| self.memory.verified.get(object) != Some(token));
         let due = notes.unproven.is_some_and(|at| at <= now);
-        (notes.doubtful || asked || due).then_some(now)
+        (asked || due).then_some(now)
     }
 
     /// Has the targets of the group and the cluster network read too: a user asked for everything to be proven.
@@ -429,7 +433,7 @@ impl Task<'_> {
         let (doubtful, in_flight) = {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
-            (notes.doubtful || notes.unproven.is_some(), notes.in_flight)
+            (notes.doubtful.is_some() || notes.unproven.is_some(), notes.in_flight)
         };
         // A doubt outlives the process only as what is in flight.
         let clears = steps.is_none() && in_flight && !doubtful;
@@ -479,7 +483,7 @@ impl Task<'_> {
         let doubtful = &mut group.doubtful;
         match fault.class {
             _ if fault.outcome_unknown() => {
-                *doubtful = true;
+                *doubtful = Some(Instant::now());
                 Round::End(failed(fault))
             }
             Class::Conflict if proven && matches!(step.call, Mutation::CreateLoadBalancer { .. }) => {
@@ -488,7 +492,7 @@ impl Task<'_> {
                 Round::Again
             }
             Class::Missing | Class::Conflict => {
-                *doubtful = true;
+                *doubtful = Some(Instant::now());
                 Round::Again
             }
             Class::InUse => Round::End(Outcome::Waiting {
@@ -497,7 +501,7 @@ impl Task<'_> {
             }),
             Class::Rejected if matches!(step.call, Mutation::DeleteLoadBalancer { .. }) => {
                 // Somebody protected it since it was last read.
-                *doubtful = true;
+                *doubtful = Some(Instant::now());
                 Round::Again
             }
             Class::Rejected | Class::OverQuota => {

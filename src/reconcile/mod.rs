@@ -204,7 +204,7 @@ impl Controller {
                 key.map(|key| {
                     // What it remembered is lost; the tags find everything again.
                     notes.forget_group(&key);
-                    notes.group(&key).lost = Some(Instant::now());
+                    notes.group(&key).doubtful = Some(Instant::now());
                     Unit::Group(key)
                 })
                 .into_iter()
@@ -229,27 +229,39 @@ impl Controller {
         news.then_some(Unit::Group(key))
     }
 
-    /// Reads what was remembered by whoever led before.
+    /// Reads what was remembered by whoever led before. It is doubted where something was in flight, and everything is when
+    /// somebody else led since: he knows nothing of our memory.
     async fn recall(&self) -> Result<(), k8s::Fault> {
-        self.led_since();
+        let now = self.led_since();
+        let status = self.writer.cluster_network().await?;
+        let term = self.leadership.term();
+        let strangers = term.is_some_and(|term| {
+            !status
+                .lease_transitions
+                .is_some_and(|last| term - last <= 1 && last <= term)
+        });
         for object in self.writer.list_load_balancers().await? {
             self.see_object(&object);
             let status = object.status.unwrap_or_default();
             let mut notes = self.notes();
             let notes = notes.group(&group_of(&object.spec.group));
-            notes.doubtful = !status.in_flight.is_empty();
-            notes.in_flight = notes.doubtful;
-            notes.made = notes.in_flight.then(Instant::now);
+            notes.in_flight = !status.in_flight.is_empty();
+            notes.made = notes.in_flight.then_some(now);
             // An object without a memory was made just before its maker ended, one whose memory cannot be read by a later
             // version: nothing is known, and it is not new.
             let applied = status.applied.as_deref();
-            notes.doubtful |= applied.and_then(memory::decode::<GroupMemory>).is_none();
+            let unreadable = applied.and_then(memory::decode::<GroupMemory>).is_none();
+            notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
             notes.remember(status.applied.unwrap_or_default());
         }
-        let status = self.writer.cluster_network().await?;
+        if term.is_some() && status.lease_transitions != term {
+            let led = serde_json::json!({ "leaseTransitions": term });
+            self.writer.patch_cluster_network(led).await?;
+        }
         let mut notes = self.notes();
-        notes.network_doubtful = !status.in_flight.is_empty();
-        notes.network_made = notes.network_doubtful.then(Instant::now);
+        let in_flight = !status.in_flight.is_empty();
+        notes.network_doubtful = in_flight || (strangers && status.applied.is_some());
+        notes.network_made = in_flight.then_some(now);
         notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
         Ok(())
     }

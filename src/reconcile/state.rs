@@ -55,16 +55,14 @@ pub struct GroupNotes {
     pub wants_backend: Option<bool>,
     /// Tasks that failed in a row.
     pub failures: u32,
-    /// Whether what is remembered must not be believed until AWS was asked.
-    pub doubtful: bool,
+    /// Since when what is remembered must not be believed until AWS was asked.
+    pub doubtful: Option<Instant>,
     /// Whether its object says that something is in flight.
     pub in_flight: bool,
     /// When something was last made for it, or may have been: what AWS does not show soon after may still be there.
     pub made: Option<Instant>,
     /// When AWS is to be read again, since it was read so soon after something was made.
     pub unproven: Option<Instant>,
-    /// When its object was lost, and with it what was remembered.
-    pub lost: Option<Instant>,
     /// Value of `albacore.dev/verify` on its object.
     pub verify: Option<String>,
     /// Whether its object says that it may go although nobody was seen to end it.

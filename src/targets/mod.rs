@@ -17,6 +17,7 @@ use crate::{
     reconcile::{Controller, Outcome, queue::Generation},
 };
 use std::{collections::BTreeSet, time::Duration};
+use tokio::time::Instant;
 
 /// How soon a binding looks again whether the network is open; the network wakes it when it is.
 const OPEN: Duration = Duration::from_secs(5);
@@ -219,7 +220,7 @@ impl Controller {
             let group = notes.group(key);
             let remembered = group.memory().observed.target_groups;
             if remembered.iter().any(|tg| tg.arn.as_str() == binding.target_group) {
-                group.doubtful = true;
+                group.doubtful = Some(Instant::now());
                 self.wake(Unit::Group(key.clone()), Duration::ZERO);
             }
         }

@@ -40,6 +40,8 @@ pub struct Bed {
     pub settings: Settings,
     /// Between the controller and AWS.
     pub wire: Tripwire,
+    /// Whether the controller leads; at once, unless a test says otherwise.
+    pub leadership: Leadership,
     /// What time it is, from the beginning of the world on.
     clock: Clock,
     running: Option<Running>,
@@ -83,6 +85,7 @@ impl Bed {
             api,
             settings,
             wire: Tripwire::default(),
+            leadership: Leadership::alone(),
             clock,
             running: None,
         };
@@ -128,7 +131,7 @@ impl Bed {
         self.api.store().list(resource, None).into_iter().cloned().collect()
     }
 
-    /// Starts a controller that leads at once.
+    /// Starts a controller.
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "a controller is running");
         self.wire = Tripwire::default();
@@ -152,7 +155,7 @@ impl Bed {
             ),
             client,
             instance: "albacore-0".to_owned(),
-            leadership: Leadership::alone(),
+            leadership: self.leadership.clone(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
         };

@@ -1,8 +1,11 @@
 //! Groups whose memory is lost, or that somebody else made: found again, changed in nothing, at the price of one look at
 //! the account.
 
+use albacore::k8s::{Contender, LeaseConfig};
 use albacore_aws::{Options, call::Service};
 use albacore_simulation::{bed::Bed, objects::Ingress};
+use serde_json::json;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 const GROUPS: usize = 30;
 
@@ -66,4 +69,59 @@ async fn an_object_that_is_deleted_costs_reads_and_no_write() {
     // Its own load balancer with its attributes, listeners, rules and their tags, and three target groups with theirs.
     assert!((9..=12).contains(&reads.len()), "{reads:?}");
     assert_eq!(bed.list("albacore.dev/v1alpha1", "LoadBalancer").len(), GROUPS);
+}
+
+/// A process that contends for the lease; it hands it over when the sender is dropped.
+fn contend(bed: &mut Bed, identity: &str) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let lease = LeaseConfig::new("kube-system", "aws-load-balancer-controller-leader", identity);
+    let (contender, leadership) = Contender::new(bed.api.client(), lease);
+    bed.leadership = leadership;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    (stop, tokio::spawn(contender.run(stopped, async {})))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_proven_again_when_another_controller_led_since() {
+    let mut bed = Bed::new(Options::default()).await;
+    let (stop, ended) = contend(&mut bed, "albacore-0");
+    bed.start();
+    bed.apply(ingress(0).object());
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert_eq!(bed.holds(), (1, 1, 3, 3));
+    bed.stop().await;
+    drop(stop);
+    ended.await.expect("it ends");
+    bed.take_calls();
+
+    let (stop, ended) = contend(&mut bed, "albacore-1");
+    bed.start();
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert_eq!(
+        bed.take_calls().told(),
+        [""; 0],
+        "the lease went from one albacore to the next"
+    );
+    bed.stop().await;
+    drop(stop);
+    ended.await.expect("it ends");
+
+    let lease = (
+        "coordination.k8s.io/v1",
+        "Lease",
+        "kube-system",
+        "aws-load-balancer-controller-leader",
+    );
+    let mut held = bed.get(lease.0, lease.1, lease.2, lease.3).expect("a lease");
+    let transitions = held["spec"]["leaseTransitions"].as_i64().expect("a number");
+    held["spec"]["leaseTransitions"] = json!(transitions + 1);
+    bed.apply(held);
+
+    let (_stop, _ended) = contend(&mut bed, "albacore-0");
+    bed.start();
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    let calls = bed.take_calls();
+    assert_eq!(calls.writes(), [""; 0]);
+    assert!(!calls.reads(Service::Elbv2).is_empty(), "{:#?}", calls.told());
+    assert!(!calls.reads(Service::Ec2).is_empty(), "{:#?}", calls.told());
 }
