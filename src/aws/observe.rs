@@ -345,6 +345,7 @@ impl Observe<'_> {
             arn: arn.into(),
             dns_name: told.dns_name.clone().unwrap_or_default(),
             hosted_zone: told.canonical_hosted_zone_id.clone().unwrap_or_default().into(),
+            protected: load_balancer.is_protected(),
             load_balancer,
             listeners: BTreeMap::new(),
         };

@@ -49,10 +49,14 @@ impl Aws {
             |same: fn(&Selectors, &Selectors) -> bool| before.filter(|(was, _)| same(was, selectors)).map(|(_, r)| r);
         let subnets = match same(|a, b| a.subnets == b.subnets && a.ipv6 == b.ipv6) {
             Some(resolved) if !resolved.subnets.is_empty() => Ok(resolved.subnets.clone()),
-            _ => match has_already(&selectors.subnets, observed) {
-                Some(subnets) => Ok(subnets),
-                None => resolve.subnets().await?,
-            },
+            _ => {
+                // Where somebody named subnets and does not any more, they are found anew.
+                let named = before.is_some_and(|(was, _)| !matches!(was.subnets, SubnetSelector::Discover(_)));
+                match has_already(&selectors.subnets, observed).filter(|_| !named) {
+                    Some(subnets) => Ok(subnets),
+                    None => resolve.subnets().await?,
+                }
+            }
         };
         let security_groups = match same(|a, b| a.security_groups == b.security_groups) {
             Some(resolved) => Ok(resolved.security_groups.clone()),

@@ -56,9 +56,6 @@ pub struct Built {
     pub blocked: BTreeSet<ObjectKey>,
 }
 
-/// Attribute that forbids AWS, and us, to delete a load balancer.
-const DELETION_PROTECTION: &str = "deletion_protection.enabled";
-
 /// Builds a group.
 pub fn build(input: &BuildInput) -> Built {
     let mut problems = Vec::new();

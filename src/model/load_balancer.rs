@@ -67,3 +67,15 @@ pub struct LoadBalancer<S = SecurityGroupRef> {
     /// All tags, tracking tags included.
     pub tags: Tags,
 }
+
+/// The attribute that forbids AWS to delete a load balancer ("Deletion protection", Application Load Balancers user guide).
+pub const DELETION_PROTECTION: &str = "deletion_protection.enabled";
+
+impl<S> LoadBalancer<S> {
+    /// Whether its attributes protect it from deletion.
+    pub fn is_protected(&self) -> bool {
+        self.attributes
+            .get(DELETION_PROTECTION)
+            .is_some_and(|value| value == "true")
+    }
+}

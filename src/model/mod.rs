@@ -21,7 +21,7 @@ pub use group::{BINDING_FINALIZER, EXPLICIT_FINALIZER_PREFIX, GroupKey, IMPLICIT
 pub use ids::*;
 pub use lane::Lane;
 pub use listener::{Certificates, Listener, ListenerProtocol};
-pub use load_balancer::{IpAddressType, LoadBalancer, Scheme};
+pub use load_balancer::{DELETION_PROTECTION, IpAddressType, LoadBalancer, Scheme};
 pub use problem::{Code, Object, Problem, Severity};
 pub use rule::{Action, Condition, Forward, ForwardTarget, Priority, Redirect, Rule};
 pub use security_group::{Peer, Permission, SecurityGroup, SecurityGroupRef};

@@ -42,10 +42,9 @@ impl Observed {
         for lb in &mut self.load_balancers {
             let known = before.load_balancer(&lb.arn).map(|b| &b.load_balancer.attributes);
             let wanted = intended.and_then(|i| i.load_balancer.as_ref()).map(|w| &w.attributes);
-            lb.load_balancer.attributes.retain(|key, _| {
-                key == super::load_balancer::DELETION_PROTECTION
-                    || [known, wanted].into_iter().flatten().any(|set| set.contains_key(key))
-            });
+            lb.load_balancer
+                .attributes
+                .retain(|key, _| [known, wanted].into_iter().flatten().any(|set| set.contains_key(key)));
         }
         for tg in &mut self.target_groups {
             let known = before.target_groups.iter().find(|b| b.arn == tg.arn);
@@ -213,6 +212,7 @@ impl Observed {
                         attributes: Default::default(),
                         tags: load_balancer.tags.clone(),
                     },
+                    protected: false,
                     listeners: Default::default(),
                 });
             }
@@ -221,10 +221,11 @@ impl Observed {
                 attributes,
             } => {
                 let arn = results.resolve(load_balancer)?;
-                self.load_balancer_mut(&arn)?
-                    .load_balancer
-                    .attributes
-                    .extend(attributes.clone());
+                let lb = self.load_balancer_mut(&arn)?;
+                lb.load_balancer.attributes.extend(attributes.clone());
+                if attributes.contains_key(DELETION_PROTECTION) {
+                    lb.protected = lb.load_balancer.is_protected();
+                }
             }
             Mutation::SetSubnets { arn, subnets } => {
                 self.load_balancer_mut(arn)?.load_balancer.subnets.clone_from(subnets);

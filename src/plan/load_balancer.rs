@@ -8,9 +8,6 @@ use super::{
 use crate::model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The attribute that forbids AWS to delete a load balancer.
-pub(super) const DELETION_PROTECTION: &str = "deletion_protection.enabled";
-
 /// Whether a new load balancer may stand beside the others. Where a name that somebody chose is taken it may not: then
 /// either the others go first, with the user's consent, or nothing changes.
 pub(super) fn may_be_made(draft: &mut Draft, wanted: &LoadBalancer, others: &[&ObservedLoadBalancer]) -> bool {
@@ -146,7 +143,7 @@ pub(super) fn build(
 /// Deletes a load balancer, with its protection if it has one: whoever deletes his last Ingress while it asks for
 /// protection is stopped before it comes to this.
 pub(super) fn delete(draft: &mut Draft, lb: &ObservedLoadBalancer) {
-    if lb.load_balancer.attributes.get(DELETION_PROTECTION).map(String::as_str) == Some("true") {
+    if lb.protected {
         draft.order.remove(Mutation::ModifyLoadBalancerAttributes {
             load_balancer: Ref::Known(lb.arn.clone()),
             attributes: BTreeMap::from([(DELETION_PROTECTION.to_owned(), "false".to_owned())]),

@@ -46,6 +46,9 @@ pub struct ObservedLoadBalancer {
     pub hosted_zone: HostedZoneId,
     /// What it is like.
     pub load_balancer: LoadBalancer<SecurityGroupId>,
+    /// Whether somebody protects it from deletion, whoever that is.
+    #[serde(default)]
+    pub protected: bool,
     /// By port.
     pub listeners: BTreeMap<Port, ObservedListener>,
 }
