@@ -24,6 +24,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether AWS holds nothing.
+    pub fn is_nothing(&self) -> bool {
+        self.load_balancers.is_empty() && self.target_groups.is_empty() && self.security_group.is_none()
+    }
+
     /// ARNs and ids of what lives by itself; listeners and rules go with their load balancer.
     pub fn ids(&self) -> BTreeSet<&str> {
         let load_balancers = self.load_balancers.iter().map(|lb| lb.arn.as_str());

@@ -9,17 +9,17 @@
 use super::{
     Controller, Outcome,
     queue::Generation,
-    report::{REPEAT, Report},
-    state::{self, GroupMemory, Refusal},
+    report::Report,
+    state::{self, GroupMemory},
 };
 use crate::{
-    aws::{Class, Fault},
+    aws::Fault,
     execute::Stopped,
     facts::{Cluster, Membership},
     ingress::{self, BuildInput, Built, annotation::VERIFY},
     k8s::memory,
     model::*,
-    plan::{self, Intent, Mutation, Observed, Plan, Readiness, Step, Wait},
+    plan::{self, Intent, Plan, Readiness, Step, Wait},
 };
 use serde_json::json;
 use std::{
@@ -33,15 +33,15 @@ use tokio::time::Instant;
 /// clients that look up late.
 const LINGER: Duration = Duration::from_secs(240);
 /// How soon something is tried again that AWS refuses because something else still uses it.
-const IN_USE: Duration = Duration::from_secs(5);
+pub(super) const IN_USE: Duration = Duration::from_secs(5);
 /// How often the health of targets is asked for while a switch waits for it.
 const HEALTH: Duration = Duration::from_secs(4);
 /// How often a load balancer is looked at while it is provisioned; AWS takes minutes.
 const PROVISIONING: Duration = Duration::from_secs(15);
 /// How soon something is looked up again that was not found.
-const NOT_FOUND: Duration = Duration::from_secs(300);
+pub(super) const NOT_FOUND: Duration = Duration::from_secs(300);
 /// Rounds of one task: each but the last makes progress, so more would be a cycle.
-const ROUNDS: u32 = 40;
+pub(super) const ROUNDS: u32 = 40;
 /// Reads of one task: a memory that is wrong again after it was read is looked at later.
 const READS: u32 = 3;
 
@@ -52,13 +52,13 @@ pub(super) struct Task<'a> {
     pub unit: Unit,
     pub memory: GroupMemory,
     /// The memory as it stands in the group's object.
-    stored: GroupMemory,
-    readiness: Readiness,
-    reads: u32,
+    pub stored: GroupMemory,
+    pub readiness: Readiness,
+    pub reads: u32,
 }
 
 /// What one round came to.
-enum Round {
+pub(super) enum Round {
     /// Something was learned or done: once more.
     Again,
     /// Nothing is left that can be done now.
@@ -108,27 +108,6 @@ impl Controller {
         debug_assert!(false, "{key}: plans go round in a circle");
         Outcome::Failed {
             why: "a plan that never ends, which is a bug of albacore".to_owned(),
-        }
-    }
-}
-
-impl Controller {
-    /// A group that settled with problems runs again by itself: when what was not found is looked for again, or when its
-    /// problems are to be told again.
-    fn look_again(&self, key: &GroupKey, built: &Built, outcome: Outcome) -> Outcome {
-        if outcome != Outcome::Settled || built.problems.is_empty() {
-            return outcome;
-        }
-        let notes = self.notes();
-        let refusals = notes
-            .find_group(key)
-            .into_iter()
-            .flat_map(|notes| notes.refusals.values());
-        let first = refusals.filter_map(|refusal| refusal.until).min();
-        let again = first.map_or(REPEAT, |until| until.saturating_duration_since(Instant::now()));
-        Outcome::Waiting {
-            on: "problems to be mended".to_owned(),
-            again: again.clamp(IN_USE, REPEAT),
         }
     }
 }
@@ -246,7 +225,7 @@ impl Task<'_> {
     }
 
     /// Performs steps; from then on what they make may be there, whatever AWS shows.
-    async fn execute(&mut self, steps: &[Step], generation: &mut Generation) -> Result<(), Stopped> {
+    pub(super) async fn execute(&mut self, steps: &[Step], generation: &mut Generation) -> Result<(), Stopped> {
         let ran = self
             .controller
             .executor
@@ -362,29 +341,6 @@ impl Task<'_> {
         Ok(None)
     }
 
-    /// Keeps problems that only the edge can find, for each member as it is; where several wishes met, until one of the
-    /// members `among` which they did is changed.
-    fn refuse(&self, problems: Vec<Problem>, among: &BTreeSet<ObjectKey>, until: Option<Instant>) {
-        let mut notes = self.controller.notes();
-        let cluster = self.controller.cluster();
-        let notes = notes.group(self.key);
-        let mut by_member: BTreeMap<ObjectKey, Vec<Problem>> = BTreeMap::new();
-        for problem in problems {
-            if let Some(member) = problem.member.clone() {
-                by_member.entry(member).or_default().push(problem);
-            }
-        }
-        for (member, problems) in by_member {
-            let facts = among
-                .iter()
-                .chain([&member])
-                .filter_map(|of| Some((of.clone(), cluster.ingress(of)?.as_written())))
-                .collect();
-            let refusal = Refusal { facts, until, problems };
-            notes.refusals.insert(member, refusal);
-        }
-    }
-
     /// Whether nobody can say what should be: AWS holds something for a member whose wishes cannot be read, and what it
     /// wished last is not remembered. Then everything stays as it is.
     fn is_speechless(&self, built: &Built) -> bool {
@@ -401,7 +357,7 @@ impl Task<'_> {
         // One that is being made has looked things up already.
         let forgotten =
             !remembered && self.memory.selectors.is_none() && built.active.iter().any(|m| silent(m) && held(m));
-        all_silent || (forgotten && !is_nothing(&self.memory.observed))
+        all_silent || (forgotten && !self.memory.observed.is_nothing())
     }
 
     /// Puts our finalizer on every member before the first thing is made for it: on those that cannot be acted upon too,
@@ -428,7 +384,7 @@ impl Task<'_> {
 
     /// Writes the memory to the group's object if it changed; `steps` are about to be performed, and stand there until
     /// the next time.
-    async fn save(&mut self, steps: Option<&[Step]>) -> Result<(), Outcome> {
+    pub(super) async fn save(&mut self, steps: Option<&[Step]>) -> Result<(), Outcome> {
         let changed = self.memory != self.stored;
         let (doubtful, in_flight) = {
             let mut notes = self.controller.notes();
@@ -475,116 +431,6 @@ impl Task<'_> {
         names::security_group(&self.controller.settings.cluster, self.key)
     }
 
-    /// What follows when AWS refuses a step.
-    fn refused(&mut self, built: &Built, step: &Step, fault: &Fault) -> Round {
-        let mut notes = self.controller.notes();
-        let group = notes.group(self.key);
-        let proven = self.reads > 0 && group.unproven.is_none();
-        let doubtful = &mut group.doubtful;
-        match fault.class {
-            _ if fault.outcome_unknown() => {
-                *doubtful = Some(Instant::now());
-                Round::End(failed(fault))
-            }
-            Class::Conflict if proven && matches!(step.call, Mutation::CreateLoadBalancer { .. }) => {
-                drop(notes);
-                self.refuse_name(built, step);
-                Round::Again
-            }
-            Class::Missing | Class::Conflict => {
-                *doubtful = Some(Instant::now());
-                Round::Again
-            }
-            Class::InUse => Round::End(Outcome::Waiting {
-                on: format!("AWS to let go: {fault}"),
-                again: IN_USE,
-            }),
-            Class::Rejected if matches!(step.call, Mutation::DeleteLoadBalancer { .. }) => {
-                // Somebody protected it since it was last read.
-                *doubtful = Some(Instant::now());
-                Round::Again
-            }
-            Class::Rejected | Class::OverQuota => {
-                drop(notes);
-                let members = self.to_blame(built, step);
-                if members.is_empty() {
-                    return Round::End(failed(fault));
-                }
-                let code = if fault.class == Class::OverQuota {
-                    Code::OverQuota
-                } else {
-                    Code::Refused
-                };
-                let problem = |member: &ObjectKey| Problem {
-                    member: Some(member.clone()),
-                    object: Object::Ingress(member.clone()),
-                    field: step.call.operation().to_owned(),
-                    severity: Severity::Blocking,
-                    code,
-                    detail: format!("AWS refuses what this Ingress asks for: {fault}."),
-                };
-                let until = (fault.class == Class::OverQuota).then(|| Instant::now() + NOT_FOUND);
-                let among = step.owner.is_none().then(|| built.active.iter().cloned().collect());
-                self.refuse(members.iter().map(problem).collect(), &among.unwrap_or_default(), until);
-                Round::Again
-            }
-            Class::Denied | Class::Throttled | Class::Unreachable => Round::End(failed(fault)),
-        }
-    }
-
-    /// Whose wish a refused step is: its owner's; else those who say something about what it makes; else those who changed
-    /// anything. Who is blocked already is not asked again.
-    fn to_blame(&self, built: &Built, step: &Step) -> Vec<ObjectKey> {
-        if let Some(owner) = &step.owner {
-            return vec![owner.clone()];
-        }
-        let says = |member: &&ObjectKey| {
-            let wishes = built.contributions.get(*member);
-            wishes.is_some_and(|wishes| ingress::concerns(wishes, &step.call))
-        };
-        let changed = |member: &&ObjectKey| self.memory.contributions.get(*member) != built.contributions.get(*member);
-        let open: Vec<&ObjectKey> = built.active.iter().filter(|m| !built.blocked.contains(*m)).collect();
-        let of = |blame: &dyn Fn(&&ObjectKey) -> bool| -> Vec<ObjectKey> {
-            open.iter()
-                .filter(|member| blame(member))
-                .map(|member| (*member).clone())
-                .collect()
-        };
-        if built.active.iter().any(|member| says(&member)) {
-            let both = of(&|member| says(member) && changed(member));
-            return if both.is_empty() { of(&says) } else { both };
-        }
-        of(&changed)
-    }
-
-    /// AWS has a load balancer of that name, and it is nobody's of this group.
-    fn refuse_name(&self, built: &Built, step: &Step) {
-        let Mutation::CreateLoadBalancer { load_balancer } = &step.call else {
-            return;
-        };
-        let named = |member: &&ObjectKey| {
-            let wishes = built.contributions.get(*member);
-            wishes.is_some_and(|wishes| wishes.shared.name.as_ref() == Some(&load_balancer.name))
-        };
-        let mut members: Vec<&ObjectKey> = built.active.iter().filter(named).collect();
-        if members.is_empty() {
-            members = built.active.iter().collect();
-        }
-        let problem = |member: &ObjectKey| Problem {
-            member: Some(member.clone()),
-            object: Object::Ingress(member.clone()),
-            field: format!("{}load-balancer-name", ingress::annotation::PREFIX),
-            severity: Severity::Blocking,
-            code: Code::Conflict,
-            detail: format!(
-                "the account has a load balancer `{}` already, and its tags say that it is not of group {}. Write another name.",
-                load_balancer.name, self.key
-            ),
-        };
-        let problems = members.into_iter().map(problem).collect();
-        self.refuse(problems, &BTreeSet::new(), Some(Instant::now() + NOT_FOUND));
-    }
-
     /// Asks AWS for what a plan waits for; says whether anything is ready now that was not.
     async fn ask_readiness(&mut self, plan: &Plan) -> Result<bool, Fault> {
         let mut news = false;
@@ -617,121 +463,8 @@ impl Task<'_> {
         Ok(news)
     }
 
-    /// Takes our finalizer off the members that leave.
-    async fn release(&self, built: &Built) -> Result<(), Outcome> {
-        let finalizer = self.key.finalizer();
-        for member in &built.leaving {
-            let released = self.controller.writer.set_finalizer(member, &finalizer, false).await;
-            released.map_err(said_no)?;
-        }
-        Ok(())
-    }
-
-    /// Everything that can be done is done: remember, report, let go.
-    async fn finish(mut self, built: &Built, intent: &Intent, plan: &Plan) -> Outcome {
-        if let Err(outcome) = self.save(None).await {
-            return outcome;
-        }
-        let unproven = self.controller.notes().group(self.key).unproven;
-        let outcome = match (waiting(&plan.waits), unproven) {
-            (Outcome::Settled, Some(until)) => Outcome::until_proven(until),
-            (outcome, _) => outcome,
-        };
-        self.report(built, &plan.problems, &outcome).await;
-        let gone = intent.load_balancer.is_none() && is_nothing(&self.memory.observed) && unproven.is_none();
-        if (!built.active.is_empty() || gone)
-            && let Err(outcome) = self.release(built).await
-        {
-            return outcome;
-        }
-        if gone && built.active.is_empty() {
-            if let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
-                return said_no(fault);
-            }
-            self.controller.forget_group(self.key);
-        }
-        outcome
-    }
-
-    /// A group that nobody belongs to, nor has to be taken out of.
-    async fn without_members(self, built: &Built, generation: &mut Generation) -> Outcome {
-        let known = self.controller.notes().group(self.key).known();
-        if !known {
-            // Somebody may have to be told why his Ingress belongs to nobody.
-            self.report(built, &[], &Outcome::Settled).await;
-            self.controller.forget_group(self.key);
-            return Outcome::Settled;
-        }
-        let evident =
-            self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed;
-        if !evident {
-            let backend = self.controller.backend_group();
-            let mut used = self
-                .memory
-                .observed
-                .load_balancers
-                .iter()
-                .flat_map(|lb| &lb.load_balancer.security_groups);
-            self.controller
-                .note_backend(self.key, used.any(|group| Some(group) == backend.as_ref()));
-            let problem = Problem {
-                member: None,
-                object: Object::LoadBalancer(self.object_name()),
-                field: super::CONFIRM_DELETION.to_owned(),
-                severity: Severity::Blocking,
-                code: Code::Lost,
-                detail: format!(
-                    "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted.",
-                    self.key,
-                    super::CONFIRM_DELETION
-                ),
-            };
-            self.report(built, &[problem], &Outcome::Settled).await;
-            return Outcome::Settled;
-        }
-        self.delete_all(built, generation).await
-    }
-
-    /// Deletes everything of a group that was seen to end without anybody left to hold it.
-    async fn delete_all(mut self, built: &Built, generation: &mut Generation) -> Outcome {
-        let mut nobody = built.clone();
-        nobody.contributions.clear();
-        let intent = built.draft.resolve(&Resolved::default());
-        self.controller.note_backend(self.key, false);
-        for _ in 0..ROUNDS {
-            let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
-            if plan.steps.is_empty() {
-                return self.finish(&nobody, &intent, &plan).await;
-            }
-            if let Err(outcome) = self.save(Some(&plan.steps)).await {
-                return outcome;
-            }
-            let ran = self.execute(&plan.steps, generation).await;
-            if let Err(outcome) = self.bindings(&intent).await {
-                return outcome;
-            }
-            match ran {
-                Ok(()) => {}
-                Err(Stopped::Superseded) => return Outcome::Superseded,
-                Err(Stopped::Deposed) => return Outcome::Deposed,
-                Err(Stopped::Refused { step, fault }) => match self.refused(&nobody, &step, &fault) {
-                    Round::End(outcome) => return outcome,
-                    _ => {
-                        return Outcome::Waiting {
-                            on: "AWS to be read again".to_owned(),
-                            again: IN_USE,
-                        };
-                    }
-                },
-            }
-        }
-        Outcome::Failed {
-            why: "a deletion that never ends, which is a bug of albacore".to_owned(),
-        }
-    }
-
     /// Tells users and operators how things are.
-    async fn report(&self, built: &Built, problems: &[Problem], outcome: &Outcome) {
+    pub(super) async fn report(&self, built: &Built, problems: &[Problem], outcome: &Outcome) {
         let all: Vec<Problem> = built.problems.iter().chain(problems).cloned().collect();
         Report {
             task: self,
@@ -753,13 +486,8 @@ impl Task<'_> {
     }
 }
 
-/// Whether AWS holds nothing of a group.
-fn is_nothing(observed: &Observed) -> bool {
-    observed.load_balancers.is_empty() && observed.target_groups.is_empty() && observed.security_group.is_none()
-}
-
 /// When to look again at what a plan waits for.
-fn waiting(waits: &[Wait]) -> Outcome {
+pub(super) fn waiting(waits: &[Wait]) -> Outcome {
     let again = |wait: &Wait| match wait {
         Wait::Targets { .. } => HEALTH,
         Wait::Active(_) => PROVISIONING,

@@ -8,10 +8,12 @@
 //! Nothing is done before every kind was told once, nor while another process leads; facts are kept warm all the time.
 
 mod bindings;
+mod ending;
 mod group;
 mod network;
 pub mod outcome;
 pub mod queue;
+mod refused;
 mod report;
 pub mod state;
 
