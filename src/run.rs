@@ -36,12 +36,12 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = Metrics::default();
     let mut servers = telemetry::serve(&config, &metrics).await?;
 
-    let place = aws::discover(&config.aws).await?;
     let budget = Budget::new(BudgetConfig {
         overrides: config.budget.clone(),
         ..BudgetConfig::default()
     });
     metrics.watch(budget.clone());
+    let place = aws::discover(&config.aws, &budget).await?;
     let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await;
 
     let clients = k8s::connect(config.kubeconfig.as_deref()).await?;

@@ -4,14 +4,17 @@
 //! call ─► permit ─► SDK (no retries) ─► Gate: paid? ─► HTTP
 //!                                         │ no
 //!                                         ▼ refused: a bug, not a call
-//! credentials ─► their own HTTP client, no permit needed
+//! credentials ─► their own HTTP client, no permit needed, counted
 //! ```
 
 use super::fault::Fault;
 use crate::budget::{Ask, Budget, Outcome, Permit, Service};
 use crate::model::{Lane, Unit, VpcId};
 use anyhow::{Context, Result, bail};
-use aws_config::{BehaviorVersion, Region, SdkConfig, imds, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, imds, provider_config::ProviderConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::{
@@ -23,7 +26,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, fmt, time::Duration};
 
 /// How long a call may take: shorter than what the lease must still be ours for when it is sent.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,15 +62,18 @@ pub struct Place {
 ///
 /// # Errors
 /// What could not be found, and which flags to give.
-pub async fn discover(config: &AwsConfig) -> Result<Place> {
+pub async fn discover(config: &AwsConfig, budget: &Budget) -> Result<Place> {
     if let (Some(region), Some(vpc)) = (&config.region, &config.vpc) {
         return Ok(Place {
             region: region.clone(),
             vpc: vpc.clone(),
         });
     }
+    let provider = ProviderConfig::with_default_region()
+        .await
+        .with_http_client(metered(https(), budget));
     let client = imds::Client::builder()
-        .configure(&aws_config::provider_config::ProviderConfig::with_default_region().await)
+        .configure(&provider)
         .max_attempts(2)
         .connect_timeout(METADATA)
         .read_timeout(METADATA)
@@ -112,16 +118,14 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Clients with the default chain of credentials, whose own requests need no permit.
-    pub async fn connect(config: &AwsConfig, place: &Place) -> Self {
+    pub async fn connect(config: &AwsConfig, place: &Place, budget: &Budget) -> Self {
         let region = Region::new(place.region.clone());
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(region)
+            .http_client(metered(https(), budget))
             .load()
             .await;
-        let https = Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .build_https();
-        Self::new(config, place, https, shared.credentials_provider())
+        Self::new(config, place, https(), shared.credentials_provider())
     }
 
     /// Clients that send through `http`.
@@ -155,6 +159,20 @@ impl Clients {
             acm: aws_sdk_acm::Client::from_conf(acm.build()),
         }
     }
+}
+
+fn https() -> SharedHttpClient {
+    Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+        .build_https()
+}
+
+/// The client of credential providers and of instance metadata: their requests need no permit, and are counted.
+fn metered(http: SharedHttpClient, budget: &Budget) -> SharedHttpClient {
+    SharedHttpClient::new(Metered {
+        next: http,
+        budget: budget.clone(),
+    })
 }
 
 /// Sends a call that is paid for, and books how it ended.
@@ -220,5 +238,99 @@ impl HttpConnector for Gate<SharedHttpConnector> {
         debug_assert!(false, "a request without a permit: {}", request.uri());
         let error = ConnectorError::other("a request without a permit; this is a bug of albacore".into(), None);
         HttpConnectorFuture::ready(Err(error))
+    }
+}
+
+/// Lets every request out, and counts it.
+struct Metered<T> {
+    next: T,
+    budget: Budget,
+}
+
+impl<T> fmt::Debug for Metered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metered")
+    }
+}
+
+impl HttpClient for Metered<SharedHttpClient> {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Metered {
+            next: self.next.http_connector(settings, components),
+            budget: self.budget.clone(),
+        })
+    }
+}
+
+impl HttpConnector for Metered<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.budget.book_credentials();
+        self.next.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::BudgetConfig;
+    use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
+    use aws_credential_types::provider::ProvideCredentials;
+    use aws_smithy_types::body::SdkBody;
+    use std::io::Write;
+
+    /// Answers every request with this text.
+    #[derive(Clone, Debug)]
+    struct Answer(&'static str);
+
+    impl HttpClient for Answer {
+        fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+            SharedHttpConnector::new(self.clone())
+        }
+    }
+
+    impl HttpConnector for Answer {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let status = 200_u16.try_into().expect("a status");
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(self.0))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_exchanged_without_a_permit_and_counted() {
+        let answer = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+            <AccessKeyId>AKIA</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
+            <Expiration>2126-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
+            </AssumeRoleWithWebIdentityResponse>";
+        let mut token = tempfile::NamedTempFile::new().expect("a file");
+        token.write_all(b"a token").expect("it is written");
+        let budget = Budget::new(BudgetConfig::default());
+        let provider = ProviderConfig::without_region()
+            .with_region(Some(Region::from_static("us-east-1")))
+            .with_http_client(metered(SharedHttpClient::new(Answer(answer)), &budget));
+        let exchange = WebIdentityTokenCredentialsProvider::builder()
+            .configure(&provider)
+            .static_configuration(StaticConfiguration {
+                web_identity_token_file: token.path().to_owned(),
+                role_arn: "arn:aws:iam::123456789012:role/albacore".to_owned(),
+                session_name: "albacore".to_owned(),
+            })
+            .build();
+        let credentials = exchange.provide_credentials().await.expect("credentials");
+        assert_eq!(credentials.access_key_id(), "AKIA");
+        assert_eq!(budget.ledger().credentials, 1);
+        assert_eq!(budget.ledger().by_kind.len(), 0, "no call was booked");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a request without a permit")]
+    async fn a_call_without_a_permit_does_not_leave() {
+        let place = Place {
+            region: "us-east-1".to_owned(),
+            vpc: VpcId::from("vpc-1"),
+        };
+        let credentials = SharedCredentialsProvider::new(aws_credential_types::Credentials::for_tests());
+        let http = SharedHttpClient::new(Answer(""));
+        let clients = Clients::new(&AwsConfig::default(), &place, http, Some(credentials));
+        drop(clients.elb.describe_load_balancers().send().await);
     }
 }

@@ -52,7 +52,8 @@ pub struct Aws {
 impl Aws {
     /// AWS with the credentials that the environment offers.
     pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget, clock: Clock) -> Self {
-        Self::with(Clients::connect(config, place).await, budget, clock)
+        let clients = Clients::connect(config, place, &budget).await;
+        Self::with(clients, budget, clock)
     }
 
     /// AWS behind another HTTP client: the double, in process.
