@@ -69,9 +69,8 @@ pub async fn discover(config: &AwsConfig, budget: &Budget) -> Result<Place> {
             vpc: vpc.clone(),
         });
     }
-    let provider = ProviderConfig::with_default_region()
-        .await
-        .with_http_client(metered(https(), budget));
+    // Without a region: looking for one would ask instance metadata too, through a client that is not ours.
+    let provider = ProviderConfig::without_region().with_http_client(metered(https(), budget));
     let client = imds::Client::builder()
         .configure(&provider)
         .max_attempts(2)

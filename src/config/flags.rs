@@ -24,7 +24,8 @@ pub(super) struct Flags {
     /// VPC of the cluster; found by instance metadata when not given
     #[arg(long, env = "ALBACORE_AWS_VPC_ID")]
     pub aws_vpc_id: Option<String>,
-    /// Other endpoints of AWS services: `EC2=https://…,Elastic Load Balancing v2=https://…`
+    /// Other endpoints of AWS services: `EC2=https://…,Elastic Load Balancing v2=https://…`; that of STS is set by
+    /// $AWS_ENDPOINT_URL_STS, because the SDK's credential providers read no flag
     #[arg(long, env = "ALBACORE_AWS_API_ENDPOINTS", value_delimiter = ',')]
     pub aws_api_endpoints: Vec<String>,
     /// Sizes of token buckets where the account has others than AWS documents, as tokens a second and tokens at most:
