@@ -74,8 +74,9 @@ async fn play(stage: &Stage, project: &Path, keep: bool) -> Result<()> {
     stage.settle().await?;
     let restarted = stage.take_calls();
     println!(
-        "  a restart of the controller:     {} calls",
-        restarted.values().sum::<usize>()
+        "  a restart of the controller:     {} calls, and {} requests for instance metadata and credentials",
+        restarted.values().sum::<usize>(),
+        stage.credential_requests().await?
     );
     ensure!(
         edit.is_empty() && restarted.is_empty(),
@@ -89,7 +90,10 @@ async fn play(stage: &Stage, project: &Path, keep: bool) -> Result<()> {
         println!("  {door} kubectl get ingress -A");
         println!("  {door} curl -s -H 'Host: blog.inside.example.com' http://{inside}/");
         println!("  {door} curl -sk --connect-to ::{shop} https://shop.example.com/");
-        println!("  A browser started through the same command reaches http://{inside}/ as well.");
+        println!(
+            "  {door} chromium --no-sandbox --ignore-certificate-errors --host-resolver-rules='MAP shop.example.com {shop}' \
+             https://shop.example.com/"
+        );
         tokio::signal::ctrl_c().await?;
     }
     Ok(())

@@ -192,6 +192,20 @@ impl Stage {
         }
     }
 
+    /// Requests for instance metadata and credentials that the leader made so far, as its metrics tell.
+    ///
+    /// # Errors
+    /// There is no leader, or it does not tell.
+    pub async fn credential_requests(&self) -> Result<u64> {
+        let leader = self.leader().await?;
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{leader}:8080/proxy/metrics");
+        let metrics = self.cluster.kubectl(&["get", "--raw", &path]).await?;
+        let told = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("albacore_aws_credential_requests_total "));
+        told.context("the metric is not told")?.parse().context("a number")
+    }
+
     /// The pod that leads.
     ///
     /// # Errors

@@ -139,6 +139,10 @@ async fn an_unrelated_edit_a_leader_change_and_a_restart_cost_no_call(stage: &St
     restart(stage).await?;
     stage.settle().await?;
     ensure!(stage.told().is_empty(), "a restart: {:?}", stage.told());
+    ensure!(
+        stage.credential_requests().await? > 0,
+        "credentials came from somewhere"
+    );
     Ok(())
 }
 
