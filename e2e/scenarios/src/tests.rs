@@ -253,9 +253,8 @@ async fn no_request_fails_while_paths_hosts_and_ports_change(stage: &Stage, _: &
         .await?;
     stage.settle().await?;
     // And its Service's port is another one.
-    stage
-        .cluster
-        .kubectl(&[
+    let service = async |patch: &str| {
+        let arguments = [
             "patch",
             "service",
             "-n",
@@ -263,29 +262,19 @@ async fn no_request_fails_while_paths_hosts_and_ports_change(stage: &Stage, _: &
             "storefront",
             "--type=json",
             "-p",
-            r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": 8080}}]"#,
-        ])
-        .await?;
+            patch,
+        ];
+        stage.cluster.kubectl(&arguments).await
+    };
     let port = async |number: &str| {
         let path = r#""/spec/rules/0/http/paths/2/backend/service/port/number""#;
         patch(&format!(r#"[{{"op": "replace", "path": {path}, "value": {number}}}]"#)).await
     };
+    service(r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": 8080}}]"#)
+        .await?;
     port("81").await?;
     // The port that the Ingress names vanishes from the Service some time before the Ingress names the new one.
-    let renamed = r#"[{"op": "replace", "path": "/spec/ports/1/port", "value": 82}]"#;
-    stage
-        .cluster
-        .kubectl(&[
-            "patch",
-            "service",
-            "-n",
-            "shop",
-            "storefront",
-            "--type=json",
-            "-p",
-            renamed,
-        ])
-        .await?;
+    service(r#"[{"op": "replace", "path": "/spec/ports/1/port", "value": 82}]"#).await?;
     stage.settle().await?;
     port("82").await?;
     sleep(Duration::from_secs(5)).await;
