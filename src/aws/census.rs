@@ -8,7 +8,7 @@
 //! It lives as long as somebody uses it. A reader says which moment it must not be older than.
 
 use super::{
-    Fault,
+    Class, Fault,
     observe::{Observe, TAGGED},
 };
 use crate::{
@@ -138,7 +138,7 @@ impl Observe<'_> {
     /// Tags of these ARNs, and of as many others as the same calls can tell.
     async fn fill_in_tags(&self, lists: &mut Lists, asked: BTreeSet<String>) -> Result<(), Fault> {
         let missing = |arn: &String| !lists.tags.contains_key(arn);
-        let mut wanted: Vec<String> = asked.into_iter().filter(missing).collect();
+        let wanted: Vec<String> = asked.into_iter().filter(missing).collect();
         let spare = wanted.len().next_multiple_of(TAGGED) - wanted.len();
         let load_balancers = lists
             .load_balancers
@@ -156,8 +156,13 @@ impl Observe<'_> {
             .map(|(arn, _)| arn.to_owned())
             .take(spare)
             .collect::<Vec<String>>();
-        wanted.extend(others);
-        lists.tags.extend(self.tags(wanted).await?);
+        let filled: Vec<String> = wanted.iter().cloned().chain(others).collect();
+        let tags = match self.tags(filled).await {
+            // One of the others may be gone since.
+            Err(fault) if fault.class == Class::Missing => self.tags(wanted).await?,
+            tags => tags?,
+        };
+        lists.tags.extend(tags);
         Ok(())
     }
 }

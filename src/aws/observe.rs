@@ -7,7 +7,7 @@
 //! Names and tags tell what is ours. Of target groups only those are asked for their tags that one of our load balancers
 //! uses or nobody does.
 
-use super::{Aws, Fault, client::read, convert, endpoints::VALUES};
+use super::{Aws, Class, Fault, census::Sheet, client::read, convert, endpoints::VALUES};
 use crate::{
     budget::Service,
     model::*,
@@ -201,7 +201,16 @@ impl Observe<'_> {
         // Held to the end, so that groups that are read meanwhile find it, and those that were woken with this one too.
         let census = self.aws.census.sheet();
         tokio::task::yield_now().await;
-        let share = self.share(&census, key, known, as_of).await?;
+        let read = self.read(&census, key, known, as_of).await;
+        if matches!(&read, Err(fault) if fault.class == Class::Missing) {
+            // AWS no longer agrees with it.
+            *census.lock().await = None;
+        }
+        read
+    }
+
+    async fn read(&self, census: &Sheet, key: &GroupKey, known: &Observed, as_of: Instant) -> Result<Observed, Fault> {
+        let share = self.share(census, key, known, as_of).await?;
         let mut observed = Observed {
             security_group: share.security_group,
             ..Observed::default()

@@ -26,7 +26,7 @@ const CLUSTER_TAG: &str = "kubernetes.io/cluster/";
 
 impl Aws {
     /// What selectors stand for; problems of the members that named what is not there. What did not change since `before`
-    /// is not looked up again, and a load balancer keeps the subnets it has where nobody names any.
+    /// is not looked up again, and a load balancer keeps the subnets it has where nobody ever named any.
     ///
     /// # Errors
     /// AWS could not be asked.
@@ -50,10 +50,11 @@ impl Aws {
         let subnets = match same(|a, b| a.subnets == b.subnets && a.ipv6 == b.ipv6) {
             Some(resolved) if !resolved.subnets.is_empty() => Ok(resolved.subnets.clone()),
             _ => {
-                // Where somebody named subnets and does not any more, they are found anew.
+                // Where somebody named subnets and does not any more, they are found anew; if none are found, they stay.
                 let named = before.is_some_and(|(was, _)| !matches!(was.subnets, SubnetSelector::Discover(_)));
-                match has_already(&selectors.subnets, observed).filter(|_| !named) {
-                    Some(subnets) => Ok(subnets),
+                match has_already(&selectors.subnets, observed) {
+                    Some(subnets) if !named => Ok(subnets),
+                    Some(subnets) => Ok(resolve.subnets().await?.unwrap_or(subnets)),
                     None => resolve.subnets().await?,
                 }
             }

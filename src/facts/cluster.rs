@@ -102,8 +102,11 @@ impl Cluster {
         match change {
             Change::Ingress(fact) => self.set_ingress(fact.key.clone(), Some(fact), &mut touched),
             Change::IngressDeleted(key) => {
-                self.ended.extend(self.groups_with(&key));
+                let left = self.groups_with(&key);
                 self.set_ingress(key, None, &mut touched);
+                // Evidence for its own end only: the others of the group have to be seen to go too.
+                self.ended
+                    .extend(left.into_iter().filter(|group| !self.groups.contains_key(group)));
             }
             Change::IngressGone(key) => self.set_ingress(key, None, &mut touched),
             Change::Class(fact) => self.set_class(fact.name.clone(), Some(fact), &mut touched),
@@ -153,6 +156,7 @@ impl Cluster {
         });
         if let Some(ingress) = self.ingresses.get(key) {
             for group in self.groups_of(&self.settings, ingress) {
+                self.ended.remove(&group);
                 self.groups.entry(group).or_default().insert(key.clone());
             }
         }
@@ -241,8 +245,20 @@ impl Cluster {
     }
 
     fn set_pod(&mut self, key: ObjectKey, fact: Option<Pod>, touched: &mut BTreeSet<Unit>) {
+        let is_gone = fact.is_none();
         if swap(&mut self.pods, key.clone(), fact).is_none() {
             return;
+        }
+        if is_gone {
+            // Where a Service is missing no slice tells whose pod it was, and its address may still be registered.
+            let orphaned = |binding: &&TargetGroupBinding| {
+                binding.target_type == Some(TargetType::Ip)
+                    && self
+                        .service(&ObjectKey::new(&key.namespace, &binding.service))
+                        .is_none()
+            };
+            let orphans = in_namespace(&self.bindings, &key.namespace).filter(orphaned);
+            touched.extend(orphans.map(|binding| Unit::Binding(binding.key.clone())));
         }
         let mut services = BTreeSet::new();
         for slice in in_namespace(&self.slices, &key.namespace) {
@@ -305,12 +321,12 @@ impl Cluster {
             .filter_map(|key| self.ingresses.get(key))
     }
 
-    /// Whether a member of the group was seen to be deleted: without members, that is evidence that the group is to go.
+    /// Whether the last member of the group was seen to be deleted, which is evidence that the group is to go.
     pub fn was_seen_to_end(&self, group: &GroupKey) -> bool {
         self.ended.contains(group)
     }
 
-    /// The group is gone, or lives again.
+    /// The group is gone.
     pub fn forget_end(&mut self, group: &GroupKey) {
         self.ended.remove(group);
     }

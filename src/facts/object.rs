@@ -32,17 +32,6 @@ pub struct Ingress {
     pub status: Vec<(String, Vec<Port>)>,
 }
 
-impl Ingress {
-    /// What its user wrote, without what controllers add.
-    pub fn as_written(&self) -> Self {
-        Self {
-            finalizers: BTreeSet::new(),
-            status: Vec::new(),
-            ..self.clone()
-        }
-    }
-}
-
 /// One entry of `spec.rules`; entries without `http` are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRule {

@@ -23,7 +23,19 @@ use crate::{
     facts::{Cluster, Ingress, Membership},
     model::*,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Wishes that AWS, or a look at AWS, refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What members wished when they were: that these wishes are the same still is what makes it hold.
+    pub wishes: Arc<BTreeMap<ObjectKey, Contribution>>,
+    /// Why.
+    pub problems: Vec<Problem>,
+}
 
 /// What a group is built from.
 pub struct BuildInput<'a> {
@@ -35,8 +47,8 @@ pub struct BuildInput<'a> {
     pub cluster: &'a Cluster,
     /// The last good wishes of each member.
     pub last_good: &'a BTreeMap<ObjectKey, Contribution>,
-    /// Blocking problems that only the edge could find, for the members' facts as they are.
-    pub refusals: &'a BTreeMap<ObjectKey, Vec<Problem>>,
+    /// Wishes that the edge found to be refused, by the member whose problem that is.
+    pub refusals: &'a BTreeMap<ObjectKey, Refused>,
 }
 
 /// What a group came to.
@@ -66,10 +78,8 @@ pub fn build(input: &BuildInput) -> Built {
         match input.cluster.membership(input.settings, ingress) {
             Membership::Member(group, params) if group == *input.group => {
                 let member = member::build(input.settings, input.cluster, input.group, ingress, params);
-                let refused = input.refusals.get(&ingress.key);
                 problems.extend(member.problems);
-                problems.extend(refused.into_iter().flatten().cloned());
-                fresh.insert(ingress.key.clone(), member.contribution.filter(|_| refused.is_none()));
+                fresh.insert(ingress.key.clone(), member.contribution);
             }
             Membership::Unclear(problem) => {
                 problems.push(problem);
@@ -91,7 +101,14 @@ pub fn build(input: &BuildInput) -> Built {
             _ => {}
         }
     }
-    let (settled, blocked) = settle(input.last_good, &fresh, &mut problems);
+    let same = |(member, wishes): (&ObjectKey, &Contribution)| fresh.get(member) == Some(&Some(wishes.clone()));
+    let refused = |(_, refused): &(&ObjectKey, &Refused)| refused.wishes.iter().all(same);
+    let refusals: Vec<(&ObjectKey, &Refused)> = input.refusals.iter().filter(refused).collect();
+    for (member, refused) in refusals {
+        problems.extend(refused.problems.iter().cloned());
+        fresh.insert(member.clone(), None);
+    }
+    let (settled, blocked) = settle(input.last_good, &mut fresh, &mut problems);
     let members: Vec<(&ObjectKey, &Contribution)> = in_group_order(&settled);
     let draft = merge::merge(input.settings, input.group, &members);
     let mut active: Vec<ObjectKey> = members.iter().map(|(member, _)| (*member).clone()).collect();
@@ -134,10 +151,46 @@ fn in_group_order(settled: &BTreeMap<ObjectKey, Contribution>) -> Vec<(&ObjectKe
     members
 }
 
-/// Which wishes count. In this order, each only if it agrees with what is settled: wishes that did not change; changes
+/// Which wishes count, once those that redirect to a port that is not there are left out: who has such keeps his last
+/// good ones, even if that port left since. Nothing that was redirected is served in the clear.
+fn settle(
+    last_good: &BTreeMap<ObjectKey, Contribution>,
+    fresh: &mut BTreeMap<ObjectKey, Option<Contribution>>,
+    problems: &mut Vec<Problem>,
+) -> (BTreeMap<ObjectKey, Contribution>, BTreeSet<ObjectKey>) {
+    loop {
+        let mut found = Vec::new();
+        let (settled, mut blocked) = settle_once(last_good, fresh, &mut found);
+        let members = in_group_order(&settled);
+        let to_nowhere = |(member, wishes): &(&ObjectKey, &Contribution)| {
+            let detail = merge::redirect_problem(&members, wishes.shared.ssl_redirect?)?;
+            Some(((*member).clone(), detail))
+        };
+        let to_nowhere: Vec<(ObjectKey, String)> = members.iter().filter_map(to_nowhere).collect();
+        let mut again = false;
+        for (member, detail) in to_nowhere {
+            again |= fresh.insert(member.clone(), None).flatten().is_some();
+            problems.push(Problem {
+                member: Some(member.clone()),
+                object: Object::Ingress(member.clone()),
+                field: format!("{}ssl-redirect", annotation::PREFIX),
+                severity: Severity::Blocking,
+                code: Code::InvalidValue,
+                detail,
+            });
+            blocked.insert(member);
+        }
+        if !again {
+            problems.extend(found);
+            return (settled, blocked);
+        }
+    }
+}
+
+/// Which wishes agree. In this order, each only if it agrees with what is settled: wishes that did not change; changes
 /// that agree with everything as it was, so that whoever brings a conflict in has it; changes that several members make
 /// together, all or none; new members. Who is blocked keeps his last good wishes.
-fn settle(
+fn settle_once(
     last_good: &BTreeMap<ObjectKey, Contribution>,
     fresh: &BTreeMap<ObjectKey, Option<Contribution>>,
     problems: &mut Vec<Problem>,
@@ -210,7 +263,6 @@ fn settle(
         problems.extend(objection(&settled, member, wishes));
         blocked.insert(member.clone());
     }
-    keep_redirects_to_somewhere(&before, &mut settled, &mut blocked, problems);
     (settled, blocked)
 }
 
@@ -236,35 +288,4 @@ fn objection(
             annotation::PREFIX
         ),
     })
-}
-
-/// A redirect needs an HTTPS listener, of whichever member. Who redirects to a port that is not there keeps his last good
-/// wishes, even if that port left since: nothing that was redirected is served in the clear.
-fn keep_redirects_to_somewhere(
-    before: &BTreeMap<ObjectKey, Contribution>,
-    settled: &mut BTreeMap<ObjectKey, Contribution>,
-    blocked: &mut BTreeSet<ObjectKey>,
-    problems: &mut Vec<Problem>,
-) {
-    let wishes: Vec<(ObjectKey, Port)> = settled
-        .iter()
-        .filter_map(|(member, c)| Some((member.clone(), c.shared.ssl_redirect?)))
-        .collect();
-    for (member, port) in wishes {
-        if let Some(detail) = merge::redirect_problem(&in_group_order(settled), port) {
-            match before.get(&member) {
-                Some(before) => drop(settled.insert(member.clone(), before.clone())),
-                None => drop(settled.remove(&member)),
-            }
-            blocked.insert(member.clone());
-            problems.push(Problem {
-                member: Some(member.clone()),
-                object: Object::Ingress(member),
-                field: format!("{}ssl-redirect", annotation::PREFIX),
-                severity: Severity::Blocking,
-                code: Code::InvalidValue,
-                detail,
-            });
-        }
-    }
 }

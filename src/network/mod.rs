@@ -79,7 +79,7 @@ pub fn needs(cluster: &Cluster, hosts: &BTreeMap<InstanceId, HostGroups>, groupl
     for binding in cluster.bindings().filter(|binding| !binding.deleting) {
         let mut openings = BTreeSet::new();
         let places = places(cluster, binding).ok().flatten();
-        needs.undecided |= places.is_none();
+        needs.undecided |= places.is_none() && binding.networking.is_some();
         for place in places.unwrap_or_default() {
             let Some(instance) = cluster.node(&place.node).and_then(|node| node.instance.as_ref()) else {
                 continue;
@@ -134,7 +134,7 @@ fn openings_of(
 }
 
 /// What the cluster network should be. `backend` says whether a load balancer wants the shared group, `None` while that
-/// is not known of every group; `hosts_known` whether `needs` is complete.
+/// is not known of every group.
 pub fn build(settings: &Settings, needs: &Needs, backend: Option<bool>, observed: &NetworkObserved) -> NetworkIntent {
     let mut ranges: BTreeMap<(SecurityGroupId, Peer), (Port, Port)> = BTreeMap::new();
     let mut endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>> = BTreeMap::new();

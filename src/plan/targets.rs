@@ -31,17 +31,18 @@ pub fn plan(intent: &TargetsIntent, observed: &TargetsObserved) -> Plan {
     }
 }
 
-/// The same registration, one target a call, for when AWS refuses one of them and does not say which.
-pub fn one_by_one(step: &Step) -> Vec<Step> {
+/// The same registration in two halves, for when AWS refuses a target and does not say which; `None` for a single one.
+pub fn halves(step: &Step) -> Option<[Step; 2]> {
     let Mutation::RegisterTargets { group, targets } = &step.call else {
-        return Vec::new();
+        return None;
     };
-    let single = |target: &Target| Step {
+    let half = |targets: &[Target]| Step {
         call: Mutation::RegisterTargets {
             group: group.clone(),
-            targets: vec![target.clone()],
+            targets: targets.to_vec(),
         },
         ..step.clone()
     };
-    targets.iter().map(single).collect()
+    let (first, second) = targets.split_at(targets.len() / 2);
+    (!first.is_empty()).then(|| [half(first), half(second)])
 }

@@ -2,14 +2,12 @@
 
 use super::{
     Outcome,
-    group::{IN_USE, ROUNDS, Round, Task, said_no, waiting},
-    queue::Generation,
+    group::{Task, said_no, waiting},
 };
 use crate::{
-    execute::Stopped,
     ingress::Built,
     model::*,
-    plan::{self, Intent, Plan},
+    plan::{Intent, Plan},
 };
 
 impl Task<'_> {
@@ -28,7 +26,12 @@ impl Task<'_> {
         if let Err(outcome) = self.save(None).await {
             return outcome;
         }
-        let unproven = self.controller.notes().group(self.key).unproven;
+        let unproven = {
+            let mut notes = self.controller.notes();
+            let notes = notes.group(self.key);
+            notes.in_use = 0;
+            notes.unproven
+        };
         let outcome = match (waiting(&plan.waits), unproven) {
             (Outcome::Settled, Some(until)) => Outcome::until_proven(until),
             (outcome, _) => outcome,
@@ -49,80 +52,42 @@ impl Task<'_> {
         outcome
     }
 
-    /// A group that nobody belongs to, nor has to be taken out of.
-    pub(super) async fn without_members(self, built: &Built, generation: &mut Generation) -> Outcome {
-        let known = self.controller.notes().group(self.key).known();
-        if !known {
+    /// Whether a group that nobody belongs to, nor has to be taken out of, is to go: its last member was seen to be
+    /// deleted, or somebody confirms that it is.
+    pub(super) fn is_seen_to_end(&self) -> bool {
+        self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed
+    }
+
+    /// A group that nobody belongs to, nor has to be taken out of, and that nobody saw end.
+    pub(super) async fn without_members(self, built: &Built) -> Outcome {
+        if !self.is_known() {
             // Somebody may have to be told why his Ingress belongs to nobody.
             self.report(built, &[], &Outcome::Settled).await;
             self.controller.forget_group(self.key);
             return Outcome::Settled;
         }
-        let evident =
-            self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed;
-        if !evident {
-            let backend = self.controller.backend_group();
-            let mut used = self
-                .memory
-                .observed
-                .load_balancers
-                .iter()
-                .flat_map(|lb| &lb.load_balancer.security_groups);
-            self.controller
-                .note_backend(self.key, used.any(|group| Some(group) == backend.as_ref()));
-            let problem = Problem {
-                member: None,
-                object: Object::LoadBalancer(self.object_name()),
-                field: super::CONFIRM_DELETION.to_owned(),
-                severity: Severity::Blocking,
-                code: Code::Lost,
-                detail: format!(
-                    "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted.",
-                    self.key,
-                    super::CONFIRM_DELETION
-                ),
-            };
-            self.report(built, &[problem], &Outcome::Settled).await;
-            return Outcome::Settled;
-        }
-        self.delete_all(built, generation).await
-    }
-
-    /// Deletes everything of a group that was seen to end without anybody left to hold it.
-    async fn delete_all(mut self, built: &Built, generation: &mut Generation) -> Outcome {
-        let mut nobody = built.clone();
-        nobody.contributions.clear();
-        let intent = built.draft.resolve(&Resolved::default());
-        self.controller.note_backend(self.key, false);
-        for _ in 0..ROUNDS {
-            let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
-            if plan.steps.is_empty() {
-                return self.finish(&nobody, &intent, &plan).await;
-            }
-            if let Err(outcome) = self.save(Some(&plan.steps)).await {
-                return outcome;
-            }
-            let ran = self.execute(&plan.steps, generation).await;
-            if let Err(outcome) = self.bindings(&intent).await {
-                return outcome;
-            }
-            match ran {
-                Ok(()) => {}
-                Err(Stopped::Superseded) => return Outcome::Superseded,
-                Err(Stopped::Deposed) => return Outcome::Deposed,
-                Err(Stopped::Refused { step, fault }) => match self.refused(&nobody, &step, &fault) {
-                    Round::End(outcome) => return outcome,
-                    _ => {
-                        return Outcome::Waiting {
-                            on: "AWS to be read again".to_owned(),
-                            again: IN_USE,
-                        };
-                    }
-                },
-            }
-        }
-        Outcome::Failed {
-            why: "a deletion that never ends, which is a bug of albacore".to_owned(),
-        }
+        let backend = self.controller.backend_group();
+        let mut used = self
+            .memory
+            .observed
+            .load_balancers
+            .iter()
+            .flat_map(|lb| &lb.load_balancer.security_groups);
+        self.controller
+            .note_backend(self.key, used.any(|group| Some(group) == backend.as_ref()));
+        let problem = Problem {
+            member: None,
+            object: Object::LoadBalancer(self.object_name()),
+            field: super::CONFIRM_DELETION.to_owned(),
+            severity: Severity::Blocking,
+            code: Code::Lost,
+            detail: format!(
+                "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted.",
+                self.key,
+                super::CONFIRM_DELETION
+            ),
+        };
+        self.report(built, &[problem], &Outcome::Settled).await;
+        Outcome::Settled
     }
 }

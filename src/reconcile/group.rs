@@ -16,7 +16,7 @@ use crate::{
     aws::Fault,
     execute::Stopped,
     facts::{Cluster, Membership},
-    ingress::{self, BuildInput, Built, annotation::VERIFY},
+    ingress::{self, BuildInput, Built, Refused, annotation::VERIFY},
     k8s::memory,
     model::*,
     plan::{self, Intent, Plan, Readiness, Step, Wait},
@@ -24,6 +24,7 @@ use crate::{
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -38,10 +39,8 @@ pub(super) const IN_USE: Duration = Duration::from_secs(5);
 const HEALTH: Duration = Duration::from_secs(4);
 /// How often a load balancer is looked at while it is provisioned; AWS takes minutes.
 const PROVISIONING: Duration = Duration::from_secs(15);
-/// How soon something is looked up again that was not found.
-pub(super) const NOT_FOUND: Duration = Duration::from_secs(300);
 /// Rounds of one task: each but the last makes progress, so more would be a cycle.
-pub(super) const ROUNDS: u32 = 40;
+const ROUNDS: u32 = 40;
 /// Reads of one task: a memory that is wrong again after it was read is looked at later.
 const READS: u32 = 3;
 
@@ -85,8 +84,9 @@ impl Controller {
         };
         for _ in 0..ROUNDS {
             let built = task.build();
-            if built.active.is_empty() && built.leaving.is_empty() {
-                return task.without_members(&built, generation).await;
+            let empty = built.active.is_empty() && built.leaving.is_empty();
+            if empty && !(task.is_known() && task.is_seen_to_end()) {
+                return task.without_members(&built).await;
             }
             match task.round(&built, generation).await {
                 Round::Again => {}
@@ -117,12 +117,17 @@ impl Task<'_> {
     fn build(&self) -> Built {
         let notes = self.controller.notes();
         let cluster = self.controller.cluster();
-        let refusals: BTreeMap<ObjectKey, Vec<Problem>> = notes
-            .find_group(self.key)
-            .into_iter()
-            .flat_map(|notes| &notes.refusals)
-            .filter(|(_, refusal)| refusal.holds(&cluster))
-            .map(|(member, refusal)| (member.clone(), refusal.problems.clone()))
+        let now = Instant::now();
+        let of_group = notes.find_group(self.key).into_iter().flat_map(|notes| &notes.refusals);
+        let refusals: BTreeMap<ObjectKey, Refused> = of_group
+            .filter(|(_, refusal)| now < refusal.until)
+            .map(|(member, refusal)| {
+                let refused = Refused {
+                    wishes: Arc::clone(&refusal.wishes),
+                    problems: refusal.problems.clone(),
+                };
+                (member.clone(), refused)
+            })
             .collect();
         ingress::build(&BuildInput {
             settings: &self.controller.settings,
@@ -152,13 +157,9 @@ impl Task<'_> {
                 Ok(read) => read,
                 Err(fault) => return Round::End(failed(&fault)),
             };
-            let intended = self
-                .memory
-                .selectors
-                .as_ref()
-                .map(|_| built.draft.resolve(&self.memory.resolved));
+            let intended = built.draft.resolve(&self.memory.resolved);
             let missing = !known.ids().is_subset(&read.ids());
-            read.remember(&known, intended.as_ref());
+            read.remember(&known, Some(&intended));
             self.memory.observed = read;
             if self.memory.verified != wished {
                 self.prove_the_rest();
@@ -337,7 +338,12 @@ impl Task<'_> {
         if problems.is_empty() {
             return Ok(Some(resolved));
         }
-        self.refuse(problems, &BTreeSet::new(), Some(Instant::now() + NOT_FOUND));
+        let open = |problem: &Problem| problem.member.as_ref().is_some_and(|m| !built.blocked.contains(m));
+        if !problems.iter().any(open) {
+            // It is the last good wishes that stand for nothing any more: what they stood for stays.
+            return Ok(Some(self.memory.resolved.clone()));
+        }
+        self.refuse(built, problems, false);
         Ok(None)
     }
 
@@ -424,6 +430,11 @@ impl Task<'_> {
         notes.remember(applied);
         notes.in_flight = steps.is_some() || (in_flight && doubtful);
         Ok(())
+    }
+
+    /// Whether the group has an object in Kubernetes.
+    pub(super) fn is_known(&self) -> bool {
+        self.controller.notes().group(self.key).known()
     }
 
     /// Name of the group's object.

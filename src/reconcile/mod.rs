@@ -22,7 +22,7 @@ pub use outcome::Outcome;
 use crate::{
     aws::Aws,
     execute::Executor,
-    facts::Cluster,
+    facts::{Change, Cluster, TargetGroupBinding},
     k8s::{
         self, Events, Leadership, Writer,
         custom::LoadBalancer,
@@ -77,6 +77,8 @@ pub struct Controller {
     written: Mutex<BTreeMap<ObjectKey, String>>,
     /// When this process began to lead.
     led_since: OnceLock<Instant>,
+    /// Which of the lease's holders we are, until that is written down.
+    unrecorded: Mutex<Option<i32>>,
     wakes: mpsc::UnboundedSender<(Unit, Duration)>,
 }
 
@@ -127,6 +129,7 @@ pub async fn run(
         notes: Mutex::default(),
         written: Mutex::default(),
         led_since: OnceLock::new(),
+        unrecorded: Mutex::default(),
         wakes,
     });
     tokio::select! {
@@ -193,6 +196,12 @@ impl Controller {
         match seen {
             Seen::Changes(changes) => {
                 let mut cluster = self.cluster();
+                let mut written = lock(&self.written);
+                for change in &changes {
+                    if let Change::Binding(TargetGroupBinding { key, .. }) | Change::BindingGone(key) = change {
+                        written.remove(key);
+                    }
+                }
                 changes.into_iter().flat_map(|change| cluster.apply(change)).collect()
             }
             Seen::Synced(_) => BTreeSet::new(),
@@ -226,6 +235,10 @@ impl Controller {
         let mut notes = self.notes();
         let notes = notes.group(&key);
         let news = notes.verify != verify || notes.confirmed != confirmed;
+        if confirmed && !notes.confirmed {
+            // Whoever confirms wants nothing left behind.
+            notes.doubtful = Some(Instant::now());
+        }
         notes.verify = verify;
         notes.confirmed = confirmed;
         news.then_some(Unit::Group(key))
@@ -256,9 +269,8 @@ impl Controller {
             notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
             notes.remember(status.applied.unwrap_or_default());
         }
-        if term.is_some() && status.lease_transitions != term {
-            let led = serde_json::json!({ "leaseTransitions": term });
-            self.writer.patch_cluster_network(led).await?;
+        if status.lease_transitions != term {
+            *lock(&self.unrecorded) = term;
         }
         let mut notes = self.notes();
         let in_flight = !status.in_flight.is_empty();
@@ -266,6 +278,26 @@ impl Controller {
         notes.network_made = in_flight.then_some(now);
         notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
         Ok(())
+    }
+
+    /// Writes down that we lead, once everything that was doubted is proven: until then, whoever leads next has to doubt it
+    /// too.
+    async fn record_term(&self) {
+        let Some(term) = *lock(&self.unrecorded) else { return };
+        let doubted = {
+            let notes = self.notes();
+            let cluster = self.cluster();
+            let of = |key: &GroupKey| notes.find_group(key).is_some_and(|notes| notes.doubtful.is_some());
+            notes.network_doubtful || cluster.groups().any(of)
+        };
+        if doubted {
+            return;
+        }
+        let led = serde_json::json!({ "leaseTransitions": term });
+        match self.writer.patch_cluster_network(led).await {
+            Ok(()) => *lock(&self.unrecorded) = None,
+            Err(error) => tracing::warn!(%error, "the ClusterNetwork object could not be written"),
+        }
     }
 
     /// Works on whatever is due, until told to stop or deposed.
@@ -344,6 +376,7 @@ impl Controller {
                 Unit::Group(key) => Box::pin(self.reconcile_group(key, &mut generation)).await,
                 Unit::Binding(key) => Box::pin(self.reconcile_binding(key, &mut generation)).await,
             };
+            self.record_term().await;
             match &outcome {
                 Outcome::Failed { .. } => tracing::warn!("{outcome}"),
                 _ => tracing::debug!("{outcome}"),
@@ -359,10 +392,15 @@ impl Controller {
     /// When a unit runs again by itself.
     fn rest(&self, unit: &Unit, outcome: &Outcome) -> Option<Duration> {
         let mut notes = self.notes();
+        let mut nobodys = 0;
         let failures = match unit {
             Unit::Network => &mut notes.network_failures,
-            Unit::Group(key) => &mut notes.group(key).failures,
-            Unit::Binding(key) => &mut notes.binding(key).failures,
+            Unit::Group(key) => notes
+                .find_group_mut(key)
+                .map_or(&mut nobodys, |notes| &mut notes.failures),
+            Unit::Binding(key) => notes
+                .find_binding_mut(key)
+                .map_or(&mut nobodys, |notes| &mut notes.failures),
         };
         *failures = if matches!(outcome, Outcome::Failed { .. }) {
             *failures + 1

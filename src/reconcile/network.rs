@@ -4,22 +4,22 @@ use super::{
     Controller, Outcome,
     group::{failed, said_no},
     queue::Generation,
-    state,
+    refused, state,
 };
 use crate::{
-    aws::Class,
+    aws::{Class, Fault},
     execute::Stopped,
     k8s::memory,
     model::*,
     network::{self, HostGroups, Needs},
-    plan,
+    plan::{self, Mutation, NetworkObserved, Ref, Step},
 };
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
-/// How soon a deletion is tried again that AWS refuses because network interfaces are still there.
-const IN_USE: Duration = Duration::from_secs(10);
+/// How soon AWS is looked at again that differs from what was read a moment ago.
+const AGREE: Duration = Duration::from_secs(10);
 /// How soon an instance without a security group that can be chosen is looked up again.
 const GROUPLESS: Duration = Duration::from_secs(600);
 /// Rounds of one task.
@@ -55,6 +55,7 @@ impl Controller {
     }
 
     async fn try_network(&self, generation: &mut Generation) -> Outcome {
+        let mut corrected = false;
         for _ in 0..ROUNDS {
             let (needs, backend) = self.network_needs();
             if !needs.unknown.is_empty() {
@@ -115,44 +116,78 @@ impl Controller {
             if let Err(outcome) = self.save_network(Some(json!(in_flight))).await {
                 return outcome;
             }
-            let mut observed = observed;
-            let ran = self
-                .executor
-                .run(&plan.steps, &Unit::Network, generation, &mut observed)
-                .await;
-            {
-                let mut notes = self.notes();
-                notes.network.observed = observed;
-                if plan.steps.iter().any(|step| step.call.adds()) {
-                    notes.network_made = Some(Instant::now());
+            match self.open_and_close(&plan.steps, observed, generation).await {
+                Ok(None) => self.notes().network_in_use = 0,
+                Ok(Some(fault)) if fault.class == Class::InUse => {
+                    let mut notes = self.notes();
+                    notes.network_in_use += 1;
+                    return Outcome::Waiting {
+                        on: format!("AWS to let go: {fault}"),
+                        again: refused::in_use(notes.network_in_use),
+                    };
                 }
-            }
-            match ran {
-                Ok(()) => {}
-                Err(Stopped::Superseded) => return Outcome::Superseded,
-                Err(Stopped::Deposed) => return Outcome::Deposed,
-                Err(Stopped::Refused { fault, .. }) => {
-                    if fault.outcome_unknown() {
-                        self.notes().network_doubtful = true;
+                Ok(Some(fault)) => {
+                    let wrong_memory = matches!(fault.class, Class::Missing | Class::Conflict);
+                    self.notes().network_doubtful |= wrong_memory || fault.outcome_unknown();
+                    if !wrong_memory || corrected {
                         return failed(&fault);
                     }
-                    match fault.class {
-                        Class::Missing | Class::Conflict | Class::OverQuota => self.notes().network_doubtful = true,
-                        Class::InUse => {
-                            return Outcome::Waiting {
-                                on: format!("AWS to let go: {fault}"),
-                                again: IN_USE,
-                            };
-                        }
-                        _ => return failed(&fault),
-                    }
+                    corrected = true;
                 }
+                Err(outcome) => return outcome,
             }
         }
         Outcome::Waiting {
             on: "AWS to agree with what was read".to_owned(),
-            again: IN_USE,
+            again: AGREE,
         }
+    }
+
+    /// Performs each step by itself: a security group that refuses, because it is full or gone, keeps no other closed.
+    /// Gives the last fault.
+    async fn open_and_close(
+        &self,
+        steps: &[Step],
+        mut observed: NetworkObserved,
+        generation: &mut Generation,
+    ) -> Result<Option<Fault>, Outcome> {
+        let mut trouble = None;
+        for step in steps {
+            let step = std::slice::from_ref(step);
+            let ran = self.executor.run(step, &Unit::Network, generation, &mut observed).await;
+            let mut notes = self.notes();
+            notes.network.observed = observed.clone();
+            if step.iter().any(|step| step.call.adds()) {
+                notes.network_made = Some(Instant::now());
+            }
+            match ran {
+                Ok(()) => {}
+                Err(Stopped::Superseded) => return Err(Outcome::Superseded),
+                Err(Stopped::Deposed) => return Err(Outcome::Deposed),
+                Err(Stopped::Refused { step, fault }) => {
+                    if let (
+                        Class::Missing,
+                        Mutation::AuthorizeIngress {
+                            group: Ref::Known(gone),
+                            ..
+                        },
+                    ) = (fault.class, &step.call)
+                    {
+                        // Hosts that had it have another one now.
+                        notes
+                            .network
+                            .hosts
+                            .retain(|_, host| host.all().all(|group| group != *gone));
+                    }
+                    let unknown = fault.outcome_unknown();
+                    trouble = Some(fault);
+                    if unknown {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(trouble)
     }
 
     /// What bindings and groups need of the network.

@@ -2,7 +2,7 @@
 
 use super::{
     Controller, Outcome,
-    group::{IN_USE, NOT_FOUND, Round, Task, failed},
+    group::{IN_USE, Round, Task, failed},
     report::REPEAT,
     state::Refusal,
 };
@@ -12,36 +12,44 @@ use crate::{
     model::*,
     plan::{Mutation, Step},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
+/// How soon something is asked for again that was refused or not found; twice as late each time.
+const AGAIN: Duration = Duration::from_secs(300);
+/// How much later at most something is tried again that AWS refuses because something else still uses it.
+const PATIENCE: Duration = Duration::from_secs(160);
+
+/// How soon something is tried again that AWS has refused to let go of `times` times in a row.
+pub(super) fn in_use(times: u32) -> Duration {
+    (IN_USE * 2_u32.saturating_pow(times.min(8))).min(PATIENCE)
+}
+
 impl Controller {
-    /// A group that settled with problems runs again by itself: when what was not found is looked for again, or when its
+    /// A group that settled with problems runs again by itself: when what was refused is asked for again, or when its
     /// problems are to be told again.
     pub(super) fn look_again(&self, key: &GroupKey, built: &Built, outcome: Outcome) -> Outcome {
         if outcome != Outcome::Settled || built.problems.is_empty() {
             return outcome;
         }
-        let notes = self.notes();
-        let refusals = notes
-            .find_group(key)
-            .into_iter()
-            .flat_map(|notes| notes.refusals.values());
-        let first = refusals.filter_map(|refusal| refusal.until).min();
-        let again = first.map_or(REPEAT, |until| until.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let mut notes = self.notes();
+        let refusals = &mut notes.group(key).refusals;
+        // What was asked for again and not refused again is over.
+        refusals.retain(|member, refusal| now < refusal.until && built.blocked.contains(member));
+        let first = refusals.values().map(|refusal| refusal.until).min();
         Outcome::Waiting {
             on: "problems to be mended".to_owned(),
-            again: again.clamp(IN_USE, REPEAT),
+            again: first.map_or(REPEAT, |until| until.duration_since(now)).min(REPEAT),
         }
     }
 }
 
 impl Task<'_> {
-    /// Keeps problems that only the edge can find, for each member as it is; where several wishes met, until one of the
-    /// members `among` which they did is changed.
-    pub(super) fn refuse(&self, problems: Vec<Problem>, among: &BTreeSet<ObjectKey>, until: Option<Instant>) {
+    /// Keeps problems that only the edge can find, for each member as long as it wishes the same; `together` where the
+    /// wishes of several met, as long as they all do.
+    pub(super) fn refuse(&self, built: &Built, problems: Vec<Problem>, together: bool) {
         let mut notes = self.controller.notes();
-        let cluster = self.controller.cluster();
         let notes = notes.group(self.key);
         let mut by_member: BTreeMap<ObjectKey, Vec<Problem>> = BTreeMap::new();
         for problem in problems {
@@ -49,13 +57,21 @@ impl Task<'_> {
                 by_member.entry(member).or_default().push(problem);
             }
         }
+        let open = |member: &&ObjectKey| !built.blocked.contains(*member);
+        let of = |member: &ObjectKey| Some((member.clone(), built.contributions.get(member)?.clone()));
+        let all = together.then(|| Arc::new(built.active.iter().filter(open).filter_map(of).collect()));
         for (member, problems) in by_member {
-            let facts = among
-                .iter()
-                .chain([&member])
-                .filter_map(|of| Some((of.clone(), cluster.ingress(of)?.as_written())))
-                .collect();
-            let refusal = Refusal { facts, until, problems };
+            let wishes = all
+                .clone()
+                .unwrap_or_else(|| Arc::new(of(&member).into_iter().collect()));
+            let before = notes.refusals.get(&member).filter(|refusal| refusal.wishes == wishes);
+            let times = before.map_or(0, |refusal| refusal.times + 1);
+            let refusal = Refusal {
+                wishes,
+                until: Instant::now() + (AGAIN * 2_u32.saturating_pow(times.min(8))).min(REPEAT),
+                times,
+                problems,
+            };
             notes.refusals.insert(member, refusal);
         }
     }
@@ -71,64 +87,74 @@ impl Task<'_> {
                 *doubtful = Some(Instant::now());
                 Round::End(failed(fault))
             }
+            Class::Conflict if proven && step.owner.is_some() => {
+                drop(notes);
+                self.refuse_members(built, step, fault, Code::Conflict)
+            }
             Class::Conflict if proven && matches!(step.call, Mutation::CreateLoadBalancer { .. }) => {
                 drop(notes);
-                self.refuse_name(built, step);
-                Round::Again
+                self.refuse_name(built, step, fault)
             }
             Class::Missing | Class::Conflict => {
                 *doubtful = Some(Instant::now());
                 Round::Again
             }
-            Class::InUse => Round::End(Outcome::Waiting {
-                on: format!("AWS to let go: {fault}"),
-                again: IN_USE,
-            }),
+            Class::InUse => {
+                // Only what nobody needs any more is still in use: what is wished stands.
+                self.memory.contributions.clone_from(&built.contributions);
+                group.in_use += 1;
+                Round::End(Outcome::Waiting {
+                    on: format!("AWS to let go: {fault}"),
+                    again: in_use(group.in_use - 1),
+                })
+            }
             Class::Rejected if matches!(step.call, Mutation::DeleteLoadBalancer { .. }) => {
                 // Somebody protected it since it was last read.
                 *doubtful = Some(Instant::now());
                 Round::Again
             }
-            Class::Rejected | Class::OverQuota => {
+            Class::Rejected => {
                 drop(notes);
-                let members = self.to_blame(built, step);
-                if members.is_empty() {
-                    return Round::End(failed(fault));
-                }
-                let code = if fault.class == Class::OverQuota {
-                    Code::OverQuota
-                } else {
-                    Code::Refused
-                };
-                let problem = |member: &ObjectKey| Problem {
-                    member: Some(member.clone()),
-                    object: Object::Ingress(member.clone()),
-                    field: step.call.operation().to_owned(),
-                    severity: Severity::Blocking,
-                    code,
-                    detail: format!("AWS refuses what this Ingress asks for: {fault}."),
-                };
-                let until = (fault.class == Class::OverQuota).then(|| Instant::now() + NOT_FOUND);
-                let among = step.owner.is_none().then(|| built.active.iter().cloned().collect());
-                self.refuse(members.iter().map(problem).collect(), &among.unwrap_or_default(), until);
-                Round::Again
+                self.refuse_members(built, step, fault, Code::Refused)
+            }
+            Class::OverQuota => {
+                drop(notes);
+                self.refuse_members(built, step, fault, Code::OverQuota)
             }
             Class::Denied | Class::Throttled | Class::Unreachable => Round::End(failed(fault)),
         }
     }
 
+    /// Blocks those whose wish a step is, if there are any who are not.
+    fn refuse_members(&self, built: &Built, step: &Step, fault: &Fault, code: Code) -> Round {
+        let members = self.to_blame(built, step);
+        if members.is_empty() {
+            return Round::End(failed(fault));
+        }
+        let problem = |member: &ObjectKey| Problem {
+            member: Some(member.clone()),
+            object: Object::Ingress(member.clone()),
+            field: step.call.operation().to_owned(),
+            severity: Severity::Blocking,
+            code,
+            detail: format!("AWS refuses what this Ingress asks for: {fault}."),
+        };
+        self.refuse(built, members.iter().map(problem).collect(), step.owner.is_none());
+        Round::Again
+    }
+
     /// Whose wish a refused step is: its owner's; else those who say something about what it makes; else those who changed
     /// anything. Who is blocked already is not asked again.
     fn to_blame(&self, built: &Built, step: &Step) -> Vec<ObjectKey> {
+        let open: Vec<&ObjectKey> = built.active.iter().filter(|m| !built.blocked.contains(*m)).collect();
         if let Some(owner) = &step.owner {
-            return vec![owner.clone()];
+            return open.into_iter().filter(|member| *member == owner).cloned().collect();
         }
         let says = |member: &&ObjectKey| {
             let wishes = built.contributions.get(*member);
             wishes.is_some_and(|wishes| ingress::concerns(wishes, &step.call))
         };
         let changed = |member: &&ObjectKey| self.memory.contributions.get(*member) != built.contributions.get(*member);
-        let open: Vec<&ObjectKey> = built.active.iter().filter(|m| !built.blocked.contains(*m)).collect();
         let of = |blame: &dyn Fn(&&ObjectKey) -> bool| -> Vec<ObjectKey> {
             open.iter()
                 .filter(|member| blame(member))
@@ -143,17 +169,21 @@ impl Task<'_> {
     }
 
     /// AWS has a load balancer of that name, and it is nobody's of this group.
-    fn refuse_name(&self, built: &Built, step: &Step) {
+    fn refuse_name(&self, built: &Built, step: &Step, fault: &Fault) -> Round {
         let Mutation::CreateLoadBalancer { load_balancer } = &step.call else {
-            return;
+            return Round::End(failed(fault));
         };
         let named = |member: &&ObjectKey| {
             let wishes = built.contributions.get(*member);
             wishes.is_some_and(|wishes| wishes.shared.name.as_ref() == Some(&load_balancer.name))
         };
-        let mut members: Vec<&ObjectKey> = built.active.iter().filter(named).collect();
+        let open = || built.active.iter().filter(|member| !built.blocked.contains(*member));
+        let mut members: Vec<&ObjectKey> = open().filter(named).collect();
         if members.is_empty() {
-            members = built.active.iter().collect();
+            members = open().collect();
+        }
+        if members.is_empty() {
+            return Round::End(failed(fault));
         }
         let problem = |member: &ObjectKey| Problem {
             member: Some(member.clone()),
@@ -166,7 +196,7 @@ impl Task<'_> {
                 load_balancer.name, self.key
             ),
         };
-        let problems = members.into_iter().map(problem).collect();
-        self.refuse(problems, &BTreeSet::new(), Some(Instant::now() + NOT_FOUND));
+        self.refuse(built, members.into_iter().map(problem).collect(), false);
+        Round::Again
     }
 }

@@ -4,7 +4,6 @@
 //! decoded when the group is worked on: ten thousand groups are some tens of megabytes.
 
 use crate::{
-    facts,
     ingress::Contribution,
     k8s::memory,
     model::*,
@@ -14,6 +13,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ pub struct GroupNotes {
     pub wants_backend: Option<bool>,
     /// Tasks that failed in a row.
     pub failures: u32,
+    /// Times in a row that AWS would not let go of something.
+    pub in_use: u32,
     /// Since when what is remembered must not be believed until AWS was asked.
     pub doubtful: Option<Instant>,
     /// Whether its object says that something is in flight.
@@ -78,22 +80,14 @@ pub struct GroupNotes {
 /// A member's wishes that AWS, or a look at AWS, refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The members whose wishes met there, as they were written: while they are the same, it is not asked for again …
-    pub facts: BTreeMap<ObjectKey, facts::Ingress>,
-    /// … before this moment; `None` for what only an edit can mend.
-    pub until: Option<Instant>,
+    /// The wishes that met there, of that member and of others: while they are the same, it is not asked for again …
+    pub wishes: Arc<BTreeMap<ObjectKey, Contribution>>,
+    /// … before this moment.
+    pub until: Instant,
+    /// How often it was asked for.
+    pub times: u32,
     /// Why.
     pub problems: Vec<Problem>,
-}
-
-impl Refusal {
-    /// Whether it still holds.
-    pub fn holds(&self, cluster: &facts::Cluster) -> bool {
-        let as_it_was = |(member, fact): (&ObjectKey, &facts::Ingress)| {
-            cluster.ingress(member).is_some_and(|now| now.as_written() == *fact)
-        };
-        self.until.is_none_or(|until| Instant::now() < until) && self.facts.iter().all(as_it_was)
-    }
 }
 
 impl GroupNotes {
@@ -118,6 +112,8 @@ impl GroupNotes {
 pub struct BindingNotes {
     /// What AWS holds; `None` until it is known.
     pub observed: Option<TargetsObserved>,
+    /// Targets that AWS refused, and when.
+    pub refused: BTreeMap<Target, Instant>,
     /// Whether that, and the binding's mark, must not be believed until AWS was asked.
     pub doubtful: bool,
     /// Tasks that failed in a row.
@@ -131,6 +127,8 @@ pub struct Notes {
     bindings: BTreeMap<ObjectKey, BindingNotes>,
     /// The memory of the network, and whether it can be believed.
     pub network: NetworkMemory,
+    /// Times in a row that AWS would not let go of the backend security group.
+    pub network_in_use: u32,
     /// Instances that have no security group that can be chosen, and since when that is known.
     pub groupless: BTreeMap<InstanceId, Instant>,
     /// Whether the network's memory must not be believed until AWS was asked.
@@ -163,6 +161,16 @@ impl Notes {
     /// The notes of a group, if there are any.
     pub fn find_group(&self, key: &GroupKey) -> Option<&GroupNotes> {
         self.groups.get(key)
+    }
+
+    /// The notes of a group, if there are any, to be changed.
+    pub fn find_group_mut(&mut self, key: &GroupKey) -> Option<&mut GroupNotes> {
+        self.groups.get_mut(key)
+    }
+
+    /// The notes of a binding, if there are any, to be changed.
+    pub fn find_binding_mut(&mut self, key: &ObjectKey) -> Option<&mut BindingNotes> {
+        self.bindings.get_mut(key)
     }
 
     /// Groups that something is known of.

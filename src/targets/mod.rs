@@ -22,6 +22,11 @@ use tokio::time::Instant;
 /// How soon a binding looks again whether the network is open; the network wakes it when it is.
 const OPEN: Duration = Duration::from_secs(5);
 
+/// How soon a target is tried again that AWS refused.
+const REFUSED: Duration = Duration::from_secs(300);
+/// Calls that one task spends on finding which of many targets AWS refuses; the others wait with them.
+const SEARCHES: u32 = 16;
+
 impl Controller {
     /// Brings the targets of a binding in line with its endpoints.
     pub(crate) async fn reconcile_binding(&self, key: &ObjectKey, generation: &mut Generation) -> Outcome {
@@ -107,14 +112,23 @@ impl Controller {
             notes.observed = Some(observed.clone());
             notes.doubtful = false;
         }
-        let targets: BTreeSet<Target> =
+        let wanted: BTreeSet<Target> =
             targets.unwrap_or_else(|| network::still_there(&self.cluster(), binding, &observed.registered));
+        let refused = self.refused_targets(&binding.key);
+        let targets = wanted.difference(&refused).cloned().collect();
         let plan = plan::targets::plan(&TargetsIntent { group, targets }, &observed);
         if !plan.steps.is_empty() {
             if binding.checkpoint.is_some() {
                 self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
             }
             self.move_targets(binding, plan.steps, observed, generation).await?;
+        }
+        let refused = self.refused_targets(&binding.key).intersection(&wanted).count();
+        if refused > 0 {
+            return Err(Outcome::Waiting {
+                on: format!("AWS to take {refused} targets that it refuses"),
+                again: REFUSED,
+            });
         }
         if let Some(checkpoint) = checkpoint.filter(|now| binding.checkpoint.as_ref() != Some(now)) {
             let now = self.clock.now().as_second();
@@ -132,6 +146,14 @@ impl Controller {
         Ok(())
     }
 
+    /// Targets that AWS refused a short while ago.
+    fn refused_targets(&self, key: &ObjectKey) -> BTreeSet<Target> {
+        let mut notes = self.notes();
+        let refused = &mut notes.binding(key).refused;
+        refused.retain(|_, since| since.elapsed() < REFUSED);
+        refused.keys().cloned().collect()
+    }
+
     /// Takes targets out at once, and puts others in as soon as the load balancer can reach them. One that AWS refuses keeps
     /// no other out.
     async fn move_targets(
@@ -142,11 +164,12 @@ impl Controller {
         generation: &mut Generation,
     ) -> Result<(), Outcome> {
         let unit = Unit::Binding(binding.key.clone());
-        let (away, here): (Vec<Step>, Vec<Step>) = steps
+        let (away, mut here): (Vec<Step>, Vec<Step>) = steps
             .into_iter()
             .partition(|step| matches!(step.call, Mutation::DeregisterTargets { .. }));
         self.run_on_targets(binding, &unit, &away, &mut observed, generation)
-            .await?;
+            .await
+            .map_err(|stopped| self.stopped(binding, &stopped))?;
         if here.is_empty() {
             return Ok(());
         }
@@ -158,27 +181,35 @@ impl Controller {
                 again: OPEN,
             });
         }
-        let mut refused = None;
-        for step in here {
-            match self
+        let mut searches = SEARCHES;
+        while let Some(step) = here.pop() {
+            let ran = self
                 .run_on_targets(binding, &unit, std::slice::from_ref(&step), &mut observed, generation)
-                .await
-            {
-                Err(Outcome::Failed { .. }) if self.notes().binding(&binding.key).observed.is_some() => {
-                    for single in plan::targets::one_by_one(&step) {
-                        let ran = self
-                            .run_on_targets(binding, &unit, &[single], &mut observed, generation)
-                            .await;
-                        match ran {
-                            Err(failed @ Outcome::Failed { .. }) => refused = Some(failed),
-                            ran => ran?,
-                        }
+                .await;
+            match ran {
+                Err(Stopped::Refused { fault, .. }) if fault.class == Class::Rejected => {
+                    let halves = plan::targets::halves(&step).filter(|_| searches > 0);
+                    searches = searches.saturating_sub(1);
+                    match halves {
+                        Some(halves) => here.extend(halves),
+                        None => self.note_refused(binding, &step, &fault),
                     }
                 }
-                ran => ran?,
+                ran => ran.map_err(|stopped| self.stopped(binding, &stopped))?,
             }
         }
-        refused.map_or(Ok(()), Err)
+        Ok(())
+    }
+
+    /// Keeps that AWS refuses targets, so that they are not asked for again at once.
+    fn note_refused(&self, binding: &TargetGroupBinding, step: &Step, fault: &Fault) {
+        let Mutation::RegisterTargets { targets, .. } = &step.call else {
+            return;
+        };
+        tracing::warn!(binding = %binding.key, count = targets.len(), %fault, "AWS refuses targets");
+        let mut notes = self.notes();
+        let refused = &mut notes.binding(&binding.key).refused;
+        refused.extend(targets.iter().map(|target| (target.clone(), Instant::now())));
     }
 
     /// Runs steps, and keeps what is known of the targets then. After a fault that leaves that open, AWS is asked first.
@@ -189,24 +220,26 @@ impl Controller {
         steps: &[Step],
         observed: &mut TargetsObserved,
         generation: &mut Generation,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Stopped> {
         let ran = self.executor.run(steps, unit, generation, observed).await;
+        let mut notes = self.notes();
+        let notes = notes.binding(&binding.key);
+        notes.observed = Some(observed.clone());
+        let registers = |step: &Step| matches!(step.call, Mutation::RegisterTargets { .. });
+        if let Err(Stopped::Refused { step, fault }) = &ran
+            && !(fault.class == Class::Rejected && registers(step))
         {
-            let mut notes = self.notes();
-            let notes = notes.binding(&binding.key);
-            notes.observed = Some(observed.clone());
-            if let Err(Stopped::Refused { fault, .. }) = &ran
-                && fault.class != Class::Rejected
-            {
-                notes.observed = None;
-                notes.doubtful = true;
-            }
+            notes.observed = None;
+            notes.doubtful = true;
         }
-        match ran {
-            Ok(()) => Ok(()),
-            Err(Stopped::Superseded) => Err(Outcome::Superseded),
-            Err(Stopped::Deposed) => Err(Outcome::Deposed),
-            Err(Stopped::Refused { fault, .. }) => Err(self.lost(binding, &fault)),
+        ran
+    }
+
+    fn stopped(&self, binding: &TargetGroupBinding, stopped: &Stopped) -> Outcome {
+        match stopped {
+            Stopped::Superseded => Outcome::Superseded,
+            Stopped::Deposed => Outcome::Deposed,
+            Stopped::Refused { fault, .. } => self.lost(binding, fault),
         }
     }
 

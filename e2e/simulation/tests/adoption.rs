@@ -11,7 +11,10 @@ const GROUPS: usize = 30;
 
 fn ingress(number: usize) -> Ingress {
     let (name, host) = (format!("web-{number}"), format!("web-{number}.example.com"));
-    Ingress::new("shop", &name).host(&host, &[("/a", "a"), ("/b", "b"), ("/c", "c")])
+    Ingress::new("shop", &name)
+        .annotated("load-balancer-attributes", "idle_timeout.timeout_seconds=120")
+        .annotated("target-group-attributes", "deregistration_delay.timeout_seconds=30")
+        .host(&host, &[("/a", "a"), ("/b", "b"), ("/c", "c")])
 }
 
 async fn bed() -> Bed {
@@ -117,7 +120,16 @@ async fn what_is_remembered_is_proven_again_when_another_controller_led_since() 
     held["spec"]["leaseTransitions"] = json!(transitions + 1);
     bed.apply(held);
 
-    let (_stop, _ended) = contend(&mut bed, "albacore-0");
+    // The first that leads then ends before anything is proven; the second knows no more than he.
+    let (stop, ended) = contend(&mut bed, "albacore-0");
+    bed.start();
+    bed.leadership.clone().won().await;
+    bed.crash().await;
+    drop(stop);
+    ended.await.expect("it ends");
+    bed.take_calls();
+
+    let (_stop, _ended) = contend(&mut bed, "albacore-1");
     bed.start();
     tokio::time::sleep(std::time::Duration::from_secs(120)).await;
     let calls = bed.take_calls();

@@ -250,6 +250,21 @@ async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
             .expect("it is there");
         store.delete(&place).expect("it is there");
     }
+    // And somebody protects the load balancer.
+    let protect = aws_sdk_elasticloadbalancingv2::types::LoadBalancerAttribute::builder()
+        .key("deletion_protection.enabled")
+        .value("true")
+        .build();
+    let elb = aws_sdk_elasticloadbalancingv2::Client::new(&albacore_simulation::world::sdk_config(&bed.double).await);
+    let told = elb.describe_load_balancers().send().await.expect("load balancers");
+    let arn = told.load_balancers()[0].load_balancer_arn().expect("an ARN");
+    let protected = elb
+        .modify_load_balancer_attributes()
+        .load_balancer_arn(arn)
+        .attributes(protect)
+        .send();
+    protected.await.expect("it is protected");
+    bed.take_calls();
     bed.start();
     bed.settle().await;
     assert_eq!(bed.holds(), (1, 1, 2, 2), "nobody saw that it should go");
@@ -266,6 +281,16 @@ async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
     bed.apply(confirmed);
     bed.settle_for(std::time::Duration::from_secs(200)).await;
     assert_eq!(bed.holds(), (0, 0, 0, 0));
+    let calls = bed.take_calls();
+    let deletions = |operation: &str| calls.writes().iter().filter(|call| **call == operation).count();
+    assert_eq!(deletions("DeleteLoadBalancer"), 1, "{:#?}", calls.told());
+    assert_eq!(deletions("DeleteTargetGroup"), 2, "{:#?}", calls.told());
+    assert_eq!(
+        deletions("ModifyLoadBalancerAttributes"),
+        1,
+        "its protection: {:#?}",
+        calls.told()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,4 +310,30 @@ async fn a_group_outlives_the_annotation_being_switched_off_and_a_new_use_is_ref
         told.contains("alb.ingress.kubernetes.io/group.name") && told.contains("switched"),
         "{told}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_one_member_is_no_evidence_for_the_end_of_another() {
+    let mut bed = group().await;
+    bed.delete_ingress("shop", "good");
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/b"]);
+    // The other one vanishes unseen while this process goes on: a relist lacks it.
+    bed.api.cut_watches();
+    let resource = albacore_simulation::api::Resource::of(INGRESS.0, INGRESS.1).expect("served");
+    let place = (resource, "shop".to_owned(), "other".to_owned());
+    {
+        let mut store = bed.api.store();
+        store
+            .update(&place, false, |mut object| {
+                object["metadata"]["finalizers"] = serde_json::json!([]);
+                Ok(object)
+            })
+            .expect("it is there");
+        store.delete(&place).expect("it is there");
+        store.compact();
+    }
+    bed.settle().await;
+    assert_eq!(bed.holds(), (1, 1, 1, 1), "{:#?}", bed.take_calls().told());
+    bed.stop().await;
 }

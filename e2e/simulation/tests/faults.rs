@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a call, at every call of four scenarios: it always ends where it should.
+//! Everything that can go wrong with a call, at every call of six scenarios: it always ends where it should.
 
 use albacore_aws::{
     Double, Options,

@@ -1,7 +1,10 @@
 //! Members of one group, and bindings of one cluster: one's mistake or bad luck harms nobody else.
 
 use albacore_aws::Options;
-use albacore_simulation::{bed::Bed, objects::Ingress};
+use albacore_simulation::{
+    bed::Bed,
+    objects::{self, Ingress},
+};
 use serde_json::{Value, json};
 
 fn member(name: &str, order: &str, paths: &[(&str, &str)]) -> Ingress {
@@ -157,6 +160,78 @@ async fn a_name_that_is_taken_is_told_and_nobody_elses_is_touched() {
     assert_eq!(bed.holds().0, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_move_together_waits_for_the_one_that_cannot() {
+    let with = |scheme: &str| {
+        [("a", "1", "/a"), ("b", "2", "/b")]
+            .map(|(name, order, path)| member(name, order, &[(path, name)]).annotated("scheme", scheme))
+    };
+    let [a, b] = with("internal");
+    let bed = group(&a, &b).await;
+    let [a, b] = with("internet-facing");
+    bed.apply(a.annotated("ssl-redirect", "8443").object());
+    bed.apply(b.object());
+    bed.settle().await;
+    assert_eq!(schemes(&bed), ["internal"]);
+    assert!(warnings(&bed, "a").contains("nobody listens on port 8443"));
+    assert!(warnings(&bed, "b").contains("conflicts with Ingress shop/a"));
+    assert_eq!(bed.take_calls().writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_with_what_it_was_about_wherever_that_stands() {
+    let bed = bed().await;
+    let service = |attributes: &str| {
+        let mut service = objects::service("shop", "a", 30001);
+        service["metadata"]["annotations"]["alb.ingress.kubernetes.io/target-group-attributes"] = attributes.into();
+        service
+    };
+    bed.apply(service("no.such.attribute=1"));
+    bed.apply(member("a", "1", &[("/a", "a")]).object());
+    bed.apply(member("b", "2", &[("/b", "b")]).object());
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/b"], "{}", warnings(&bed, "a"));
+    bed.apply(service("deregistration_delay.timeout_seconds=30"));
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/a", "/b"], "{}", warnings(&bed, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn subnets_that_cannot_be_found_anew_stay() {
+    let bed = bed().await;
+    let named: Vec<String> = bed
+        .world
+        .subnets
+        .iter()
+        .filter(|(name, _)| name.starts_with("private"))
+        .map(|s| s.1.clone())
+        .collect();
+    bed.apply(
+        member("a", "1", &[("/a", "a")])
+            .annotated("subnets", &named.join(","))
+            .object(),
+    );
+    bed.apply(member("b", "2", &[("/b", "b")]).object());
+    bed.settle().await;
+    let ec2 = aws_sdk_ec2::Client::new(&albacore_simulation::world::sdk_config(&bed.double).await);
+    for subnet in &named {
+        let role = aws_sdk_ec2::types::Tag::builder()
+            .key("kubernetes.io/role/internal-elb")
+            .build();
+        ec2.delete_tags()
+            .resources(subnet)
+            .tags(role)
+            .send()
+            .await
+            .expect("tags go");
+    }
+    bed.take_calls();
+    bed.apply(member("a", "1", &[("/a", "a"), ("/more", "c")]).object());
+    bed.settle().await;
+    assert_eq!(paths(&bed), ["/a", "/b", "/more"], "{}", warnings(&bed, "a"));
+    assert!(!bed.take_calls().writes().contains(&"SetSubnets"));
+}
+
 /// Targets of all target groups that are registered and not draining.
 fn registered(bed: &Bed) -> usize {
     let world = bed.double.world();
@@ -186,4 +261,43 @@ async fn a_node_without_a_security_group_keeps_no_other_out() {
     bed.delete("v1", "Node", "", "host-c");
     bed.settle().await;
     assert_eq!(registered(&bed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_is_deleted_is_made_again() {
+    let bed = group(&member("a", "1", &[("/a", "a")]), &member("b", "2", &[("/b", "b")])).await;
+    let bindings = || bed.list("elbv2.k8s.aws/v1beta1", "TargetGroupBinding");
+    let name = bindings()[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    bed.delete("elbv2.k8s.aws/v1beta1", "TargetGroupBinding", "shop", &name);
+    bed.settle().await;
+    assert_eq!(bindings().len(), 2);
+    bed.delete("v1", "Node", "", "host-c");
+    bed.settle().await;
+    assert_eq!(registered(&bed), 4, "targets follow again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_aws_refuses_keep_no_other_out_and_cost_little() {
+    let bed = bed().await;
+    let ec2 = aws_sdk_ec2::Client::new(&albacore_simulation::world::sdk_config(&bed.double).await);
+    let stopped = bed.world.nodes[0].instance.clone();
+    ec2.stop_instances()
+        .instance_ids(&stopped)
+        .send()
+        .await
+        .expect("it stops");
+    bed.take_calls();
+    bed.apply(member("a", "1", &[("/a", "a")]).object());
+    tokio::time::sleep(std::time::Duration::from_secs(280)).await;
+    assert_eq!(registered(&bed), 2);
+    let calls = bed.take_calls();
+    let tries = calls.writes().iter().filter(|call| **call == "RegisterTargets").count();
+    assert!(tries <= 5, "{:#?}", calls.told());
+    ec2.start_instances()
+        .instance_ids(&stopped)
+        .send()
+        .await
+        .expect("it starts");
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    assert_eq!(registered(&bed), 3);
 }
