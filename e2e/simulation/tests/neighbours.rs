@@ -215,15 +215,17 @@ async fn subnets_that_cannot_be_found_anew_stay() {
     bed.settle().await;
     let ec2 = aws_sdk_ec2::Client::new(&albacore_simulation::world::sdk_config(&bed.double).await);
     for subnet in &named {
-        let role = aws_sdk_ec2::types::Tag::builder()
-            .key("kubernetes.io/role/internal-elb")
-            .build();
-        ec2.delete_tags()
-            .resources(subnet)
-            .tags(role)
-            .send()
-            .await
-            .expect("tags go");
+        let tag = |key: &str| aws_sdk_ec2::types::Tag::builder().key(key);
+        let ours = [
+            tag("kubernetes.io/role/internal-elb"),
+            tag("kubernetes.io/cluster/demo"),
+        ]
+        .map(|tag| tag.build());
+        let gone = ec2.delete_tags().resources(subnet).set_tags(Some(ours.into())).send();
+        gone.await.expect("tags go");
+        let others = tag("kubernetes.io/cluster/other").value("shared").build();
+        let given = ec2.create_tags().resources(subnet).tags(others).send();
+        given.await.expect("a tag is given");
     }
     bed.take_calls();
     bed.apply(member("a", "1", &[("/a", "a"), ("/more", "c")]).object());
