@@ -80,14 +80,7 @@ impl Draft<'_> {
         listener::build(self, &arn, chosen, &fleet);
         let current = self.switch(chosen, &others, &fleet);
         self.retire(chosen, &others, current.as_ref());
-        self.delete_unused(&fleet, chosen, &others);
-        if self.intent.security_group.is_none()
-            && let Some(group) = &self.observed.security_group
-        {
-            self.order.remove(Mutation::DeleteSecurityGroup {
-                group: group.id.clone(),
-            });
-        }
+        self.delete_unused(&fleet, &others);
         current
     }
 
@@ -174,18 +167,11 @@ impl Draft<'_> {
         }
     }
 
-    /// Deletes target groups that no rule of a load balancer that stays names.
-    fn delete_unused(
-        &mut self,
-        fleet: &target_group::Fleet,
-        chosen: Option<&ObservedLoadBalancer>,
-        others: &[&ObservedLoadBalancer],
-    ) {
+    /// Deletes target groups and a security group that no load balancer that stays uses.
+    fn delete_unused(&mut self, fleet: &target_group::Fleet, others: &[&ObservedLoadBalancer]) {
         let going: BTreeSet<&LoadBalancerArn> = self.order.deleted_load_balancers().collect();
-        let staying = others
-            .iter()
-            .filter(|lb| !going.contains(&lb.arn) && chosen.is_none_or(|c| c.arn != lb.arn));
-        let needed: BTreeSet<&TargetGroupArn> = staying.flat_map(|lb| target_group::used_by(lb)).collect();
+        let staying = || others.iter().filter(|lb| !going.contains(&lb.arn));
+        let needed: BTreeSet<&TargetGroupArn> = staying().flat_map(|lb| target_group::used_by(lb)).collect();
         let unused: Vec<TargetGroupArn> = self
             .observed
             .target_groups
@@ -194,8 +180,14 @@ impl Draft<'_> {
             .filter(|arn| !fleet.uses(arn) && !needed.contains(arn) && !self.held.contains(*arn))
             .cloned()
             .collect();
+        let mut guards = staying().flat_map(|lb| &lb.load_balancer.security_groups);
+        let managed = self.observed.security_group.as_ref().map(|group| &group.id);
+        let unguarded = managed.filter(|id| self.intent.security_group.is_none() && guards.all(|guard| guard != *id));
         for arn in unused {
             self.order.remove(Mutation::DeleteTargetGroup { arn });
+        }
+        if let Some(group) = unguarded.cloned() {
+            self.order.remove(Mutation::DeleteSecurityGroup { group });
         }
     }
 }

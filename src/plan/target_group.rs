@@ -53,21 +53,23 @@ impl Fleet {
             return Action::Other("null".to_owned());
         };
         if let (Action::Forward(forward), Action::Forward(of)) = (&mut named, action) {
-            let next = of
-                .targets
-                .iter()
-                .filter_map(|target| self.0.get(&target.target_group)?.next.clone());
-            let next: Vec<_> = next
-                .map(|target_group| ForwardTarget {
-                    target_group,
-                    weight: Some(0),
-                })
-                .collect();
-            if !next.is_empty() {
+            let next = |target: &ForwardTarget<TargetGroupKey>| self.0.get(&target.target_group)?.next.clone();
+            if let Some(replaced) = of.targets.iter().position(|target| next(target).is_some()) {
                 for target in &mut forward.targets {
                     target.weight.get_or_insert(1);
                 }
-                forward.targets.extend(next);
+                // Where there is no room, one that gets nothing makes room, else one whose share the others can carry.
+                if forward.targets.len() == GROUPS {
+                    let idle = forward.targets.iter().position(|target| target.weight == Some(0));
+                    forward.targets.remove(idle.unwrap_or(replaced));
+                }
+                let beside = of.targets.iter().filter_map(next).map(|target_group| ForwardTarget {
+                    target_group,
+                    weight: Some(0),
+                });
+                forward.targets.extend(beside);
+                // The others come when these have taken over.
+                forward.targets.truncate(GROUPS);
             }
         }
         named
