@@ -24,6 +24,8 @@ pub mod step;
 mod tags;
 mod target_group;
 pub mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use intent::{IntendedTargetGroup, Intent, NetworkIntent, TargetsIntent};
 pub use observed::*;
