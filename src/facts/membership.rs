@@ -55,12 +55,18 @@ impl Cluster {
         };
         match group_name_error(name) {
             None => Membership::Member(GroupKey::Explicit(name.clone()), params),
-            Some(error) => Membership::Unnamed(problem(
-                ingress,
-                GROUP_NAME,
-                Code::InvalidValue,
-                format!("`{name}` cannot name a group: {error}. Write for example `shop.internal`."),
-            )),
+            Some(error) => {
+                let detail = format!("`{name}` cannot name a group: {error}. Write for example `shop.internal`.");
+                let at_ingress = problem(ingress, GROUP_NAME, Code::InvalidValue, detail);
+                Membership::Unnamed(match params.filter(|_| named.is_some()) {
+                    Some(params) => Problem {
+                        object: Object::IngressClassParams(params.name.clone()),
+                        field: "spec.group.name".to_owned(),
+                        ..at_ingress
+                    },
+                    None => at_ingress,
+                })
+            }
         }
     }
 

@@ -4,7 +4,10 @@
 //! with either controller; what is said about a value that cannot be read is our own.
 
 use crate::model::{Code, Object, ObjectKey, Problem, Severity};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 /// Prefix of ALBC's annotations.
 pub const PREFIX: &str = "alb.ingress.kubernetes.io/";
@@ -130,21 +133,25 @@ impl<'a> Reader<'a> {
             _ => {
                 self.refuse(
                     key,
-                    format!("`{value}` is neither true nor false. Write `true` or `false`."),
+                    format!("{} is neither true nor false. Write `true` or `false`.", shown(value)),
                 );
                 None
             }
         }
     }
 
-    /// A whole number.
-    pub fn number(&mut self, key: &str) -> Option<i32> {
+    /// A whole number of a range.
+    pub fn number(&mut self, key: &str, range: RangeInclusive<i32>) -> Option<i32> {
         let value = self.string(key)?;
-        let number = value.parse();
-        if number.is_err() {
-            self.refuse(key, format!("`{value}` is not a whole number. Write for example `15`."));
+        let number = value.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (value, from, to) = (shown(value), range.start(), range.end());
+            self.refuse(
+                key,
+                format!("{value} cannot be used. Write a whole number from {from} to {to}."),
+            );
         }
-        number.ok()
+        number
     }
 
     /// `key=value` pairs. A comma separates only where an `=` follows; a backslash takes the next character as it is.
@@ -154,10 +161,29 @@ impl<'a> Reader<'a> {
         if map.is_none() {
             self.refuse(
                 key,
-                format!("`{value}` is not a list of `key=value` pairs, separated by commas."),
+                format!(
+                    "{} is not a list of pairs. Write for example `first=1,second=2`.",
+                    shown(value)
+                ),
             );
         }
         map
+    }
+
+    /// `tags`, of which none may have a key that somebody else manages.
+    pub fn tags(&mut self, managed_elsewhere: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let tags = self.map("tags").unwrap_or_default();
+        for (key, value) in &tags {
+            if let Some(detail) = reserved_tag(key, value) {
+                self.refuse("tags", detail);
+            } else if managed_elsewhere.contains(key) {
+                let pair = shown(&format!("{key}={value}"));
+                let detail =
+                    format!("{pair}: the tag is managed from outside (--external-managed-tags). Remove it here.");
+                self.refuse("tags", detail);
+            }
+        }
+        tags
     }
 
     /// One of a few words.
@@ -166,10 +192,11 @@ impl<'a> Reader<'a> {
         let found = words.iter().find(|(word, _)| *word == value);
         if found.is_none() {
             let allowed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            self.refuse(
-                key,
-                format!("`{value}` is not understood. Write {}.", allowed.join(" or ")),
-            );
+            let allowed = match allowed.split_last() {
+                Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+                _ => allowed.concat(),
+            };
+            self.refuse(key, format!("{} is not understood. Write {}.", shown(value), allowed));
         }
         found.map(|(_, meaning)| *meaning)
     }
@@ -192,41 +219,72 @@ impl<'a> Reader<'a> {
 
     /// Notes a blocking problem anywhere.
     pub fn problem(&mut self, object: Object, field: String, code: Code, detail: String) {
-        let member = Some(self.member.clone());
+        self.say(object, field, Severity::Blocking, code, detail);
+    }
+
+    fn say(&mut self, object: Object, field: String, severity: Severity, code: Code, detail: String) {
         self.problems.push(Problem {
-            member,
+            member: Some(self.member.clone()),
             object,
             field,
-            severity: Severity::Blocking,
+            severity,
             code,
             detail,
         });
     }
 
-    /// Refuses every annotation below [`PREFIX`] that is not acted upon where it stands.
+    /// Refuses every annotation below [`PREFIX`] that is not acted upon, of the object whose annotations win. What counts
+    /// on an Ingress only has no effect on a Service, with ALBC neither.
     pub fn refuse_unknown(&mut self) {
-        let mut unknown = Vec::new();
-        for (object, annotations) in &self.sources {
-            let service = matches!(object, Object::Service(_));
-            for full in annotations.keys() {
-                let Some(key) = full.strip_prefix(PREFIX) else { continue };
-                if !TABLE
-                    .iter()
-                    .any(|known| known.key == key && (known.on_service || !service))
-                {
-                    unknown.push((object.clone(), full.clone(), key.to_owned(), service));
+        let (object, annotations) = self.sources[0].clone();
+        let on_service = matches!(object, Object::Service(_));
+        for (full, value) in annotations {
+            let Some(key) = full.strip_prefix(PREFIX) else { continue };
+            let known = TABLE.iter().find(|known| known.key == key);
+            let value = shown(value);
+            let (severity, detail) = match (known, nearest(key, on_service)) {
+                (Some(known), _) if known.on_service || !on_service => continue,
+                (Some(_), _) => (
+                    Severity::Warning,
+                    format!(
+                        "{value} has no effect here: the annotation counts on an Ingress only. Move it there, or remove it."
+                    ),
+                ),
+                (None, Some(meant)) => (
+                    Severity::Blocking,
+                    format!(
+                        "{value}: there is no such annotation. Did you mean `{PREFIX}{meant}`? Otherwise remove it."
+                    ),
+                ),
+                (None, None) => {
+                    let who = if on_service {
+                        "the Ingresses that use this Service change"
+                    } else {
+                        "this Ingress changes"
+                    };
+                    let detail = format!("{value}: not supported yet. Remove it; until then {who} nothing in AWS.");
+                    (Severity::Blocking, detail)
                 }
-            }
-        }
-        for (object, full, key, service) in unknown {
-            let meant = nearest(&key).filter(|_| !service);
-            let detail = match meant {
-                Some(meant) => format!("not supported. Did you mean `{PREFIX}{meant}`? Otherwise remove it."),
-                None => "not supported yet. Remove it; until then this Ingress changes nothing in AWS.".to_owned(),
             };
-            self.problem(object, full, Code::NotSupported, detail);
+            self.say(object.clone(), full.clone(), severity, Code::NotSupported, detail);
         }
     }
+}
+
+/// A value as it is quoted: what a user wrote may be longer than an Event.
+pub fn shown(value: &str) -> String {
+    const ENOUGH: usize = 120;
+    match value.char_indices().nth(ENOUGH) {
+        None => format!("`{value}`"),
+        Some((end, _)) => format!("`{}…`", &value[..end]),
+    }
+}
+
+/// Why a tag cannot be set ("Tag naming limits and requirements", Tagging AWS resources user guide).
+pub fn reserved_tag(key: &str, value: &str) -> Option<String> {
+    let pair = shown(&format!("{key}={value}"));
+    key.starts_with("aws:")
+        .then(|| format!("{pair}: AWS keeps keys that begin with `aws:` to itself. Write another key."))
 }
 
 /// `key=value` pairs; `None` when a piece has no key or no `=`.
@@ -254,8 +312,9 @@ pub fn split_map(text: &str) -> Option<BTreeMap<String, String>> {
 }
 
 /// The known key that a mistyped one is nearest to; `None` when none is near.
-fn nearest(key: &str) -> Option<&'static str> {
-    let near = TABLE.iter().map(|known| (distance(key, known.key), known.key)).min()?;
+fn nearest(key: &str, on_service: bool) -> Option<&'static str> {
+    let candidates = TABLE.iter().filter(|known| known.on_service || !on_service);
+    let near = candidates.map(|known| (distance(key, known.key), known.key)).min()?;
     (near.0 <= 2 && near.0 * 3 <= key.len()).then_some(near.1)
 }
 
@@ -273,14 +332,6 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// Keys of `tags` and attributes that appear in both maps with different values.
-pub fn conflicts(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> BTreeSet<String> {
-    a.iter()
-        .filter(|(key, value)| b.get(*key).is_some_and(|other| other != *value))
-        .map(|(key, _)| key.clone())
-        .collect()
 }
 
 #[cfg(test)]
@@ -307,9 +358,9 @@ mod tests {
 
     #[test]
     fn a_typo_is_answered_with_what_was_meant() {
-        assert_eq!(nearest("shceme"), Some("scheme"));
-        assert_eq!(nearest("target-typ"), Some("target-type"));
-        assert_eq!(nearest("auth-type"), None);
+        assert_eq!(nearest("shceme", false), Some("scheme"));
+        assert_eq!(nearest("target-typ", true), Some("target-type"));
+        assert_eq!(nearest("auth-type", false), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Backends of rules → actions and target groups.
 
-use super::annotation::{PREFIX, Reader};
+use super::annotation::{PREFIX, Reader, shown};
 use crate::{
     facts::{Backend, Cluster, Ingress, IngressClassParamsSpec, Service, ServicePort},
     model::*,
@@ -59,7 +59,7 @@ impl<'a> Backends<'a> {
                 field,
                 Severity::Blocking,
                 Code::NotSupported,
-                "a resource cannot be served. Name a service.".to_owned(),
+                "a `resource` cannot be served. Name a `service`.".to_owned(),
             );
             return None;
         };
@@ -101,10 +101,9 @@ impl<'a> Backends<'a> {
             }]);
         };
         let Some(of_service) = find_port(service, port) else {
-            let known: Vec<String> = service.ports.iter().map(describe).collect();
             let detail = format!(
                 "Service `{key}` has no port `{port}`. Write one of its ports ({}), or add the port to the Service.",
-                known.join(", ")
+                ports_of(service)
             );
             self.problem(
                 &format!("{field}.service.port"),
@@ -155,7 +154,7 @@ impl<'a> Backends<'a> {
         let mut problems = reader.into_problems();
         // Those of the Ingress itself were found when it was read.
         problems.retain(|problem| !self.problems.contains(problem));
-        let blocked = !problems.is_empty();
+        let blocked = problems.iter().any(|problem| problem.severity == Severity::Blocking);
         self.problems.extend(problems);
         group.filter(|_| !blocked)
     }
@@ -169,7 +168,7 @@ impl<'a> Backends<'a> {
         key: &TargetGroupKey,
         alias: Option<TargetGroupKey>,
     ) -> Option<IntendedTargetGroup> {
-        refuse_unknown_of_service(reader, service);
+        reader.refuse_unknown();
         let types = [("instance", TargetType::Instance), ("ip", TargetType::Ip)];
         let target_type = match self.target_type {
             Some(word) => Some(types.iter().find(|(known, _)| *known == word)?.1),
@@ -179,8 +178,8 @@ impl<'a> Backends<'a> {
         .unwrap_or(self.settings.default_target_type);
         if target_type == TargetType::Instance && port.node_port == 0 {
             let detail = format!(
-                "Service `{}` has no node port, which target type `instance` needs. Make it `type: NodePort`, or write `{PREFIX}target-type: ip`.",
-                service.key
+                "Service `{}` is of type `{}` and has no node port, which target type `instance` needs. Make it `type: NodePort`, or write `{PREFIX}target-type: ip`.",
+                service.key, service.service_type
             );
             reader.problem(
                 Object::Service(service.key.clone()),
@@ -191,7 +190,8 @@ impl<'a> Backends<'a> {
             return None;
         }
         if service.ipv6 {
-            let detail = "an IPv6 Service needs a dual-stack load balancer, which is not supported yet. Use `ipFamilies: [IPv4]`.";
+            let detail =
+                "`IPv6` needs a dual-stack load balancer, which is not supported yet. Write `ipFamilies: [IPv4]`.";
             let object = Object::Service(service.key.clone());
             reader.problem(
                 object,
@@ -217,7 +217,8 @@ impl<'a> Backends<'a> {
             PortRef::Name(_) => 1,
         };
         let check_port = self.health_check_port(reader, service, target_type);
-        let seconds = |reader: &mut Reader, key: &str, default: i32| reader.number(key).unwrap_or(default);
+        // What AWS allows ("CreateTargetGroup", Elastic Load Balancing API reference).
+        let number = |reader: &mut Reader, key: &str, range, default| reader.number(key, range).unwrap_or(default);
         let health_check = HealthCheck {
             port: check_port
                 .as_ref()
@@ -229,16 +230,16 @@ impl<'a> Backends<'a> {
                 .string("healthcheck-path")
                 .unwrap_or(if grpc { "/AWS.ALB/healthcheck" } else { "/" })
                 .to_owned(),
-            interval_seconds: seconds(reader, "healthcheck-interval-seconds", 15),
-            timeout_seconds: seconds(reader, "healthcheck-timeout-seconds", 5),
-            healthy_threshold: seconds(reader, "healthy-threshold-count", 2),
-            unhealthy_threshold: seconds(reader, "unhealthy-threshold-count", 2),
+            interval_seconds: number(reader, "healthcheck-interval-seconds", 5..=300, 15),
+            timeout_seconds: number(reader, "healthcheck-timeout-seconds", 2..=120, 5),
+            healthy_threshold: number(reader, "healthy-threshold-count", 2..=10, 2),
+            unhealthy_threshold: number(reader, "unhealthy-threshold-count", 2..=10, 2),
             success_codes: reader
                 .string("success-codes")
                 .unwrap_or(if grpc { "12" } else { "200" })
                 .to_owned(),
         };
-        check_ranges(reader, &health_check);
+        check_timeout(reader, &health_check);
         check_codes(reader, &health_check.success_codes, grpc);
         let spelled_port = spelled.to_string();
         let name = |generation: &str| {
@@ -259,7 +260,7 @@ impl<'a> Backends<'a> {
         };
         // The Service's tags beat those of the Ingress; the class beats both; defaults come on top when
         // everything is merged.
-        let own = reader.map("tags").unwrap_or_default();
+        let own = reader.tags(&self.settings.external_managed_tags);
         let mut of_ingress = Reader::new(&self.ingress.key, &self.ingress.annotations);
         let mut tags = of_ingress.map("tags").unwrap_or_default();
         tags.extend(own);
@@ -304,15 +305,21 @@ impl<'a> Backends<'a> {
             if port.is_none() {
                 reader.refuse(
                     "healthcheck-port",
-                    format!("`{text}` is not a port: ports go from 1 to 65535."),
+                    format!(
+                        "`{text}` is not a port. Write `traffic-port`, a number from 1 to 65535 or the name of a port of \
+                         Service `{}`.",
+                        service.key
+                    ),
                 );
             }
             return port.map(PortRef::Number);
         }
         let Some(port) = service.ports.iter().find(|port| port.name == text) else {
             let detail = format!(
-                "Service `{}` has no port named `{text}`. Write `traffic-port`, a number or the name of one of its ports.",
-                service.key
+                "Service `{}` has no port named {}. Write `traffic-port`, a number or the name of one of its ports ({}).",
+                service.key,
+                shown(text),
+                ports_of(service)
             );
             reader.refuse("healthcheck-port", detail);
             return None;
@@ -332,46 +339,23 @@ impl<'a> Backends<'a> {
     }
 }
 
-/// Annotations of a Service that no target group acts upon.
-fn refuse_unknown_of_service(reader: &mut Reader, service: &Service) {
-    let known = |full: &String| {
-        let key = full.strip_prefix(PREFIX);
-        key.is_none_or(|key| super::annotation::TABLE.iter().any(|a| a.key == key && a.on_service))
-    };
-    for full in service.annotations.keys().filter(|full| !known(full)) {
-        let detail =
-            "not supported yet. Remove it; until then the Ingresses that use this Service change nothing in AWS.";
-        reader.problem(
-            Object::Service(service.key.clone()),
-            full.clone(),
-            Code::NotSupported,
-            detail.to_owned(),
-        );
-    }
-}
-
-/// What AWS allows ("CreateTargetGroup", Elastic Load Balancing API reference); better said at once than by AWS in the
+/// A check that may take as long as the interval between two is refused by AWS; better said at once than by AWS in the
 /// middle of a plan.
-fn check_ranges(reader: &mut Reader, check: &HealthCheck) {
-    for (key, value, from, to) in [
-        ("healthcheck-interval-seconds", check.interval_seconds, 5, 300),
-        ("healthcheck-timeout-seconds", check.timeout_seconds, 2, 120),
-        ("healthy-threshold-count", check.healthy_threshold, 2, 10),
-        ("unhealthy-threshold-count", check.unhealthy_threshold, 2, 10),
-    ] {
-        if !(from..=to).contains(&value) {
-            reader.refuse(
-                key,
-                format!("`{value}` is out of range. Write a number from {from} to {to}."),
-            );
-        }
-    }
-    if check.timeout_seconds >= check.interval_seconds {
+fn check_timeout(reader: &mut Reader, check: &HealthCheck) {
+    let (timeout, interval) = (check.timeout_seconds, check.interval_seconds);
+    if timeout >= interval {
+        // Said about what somebody wrote, which may be only one of the two.
+        let (timeout_key, interval_key) = ("healthcheck-timeout-seconds", "healthcheck-interval-seconds");
+        let key = if reader.string(timeout_key).is_some() {
+            timeout_key
+        } else {
+            interval_key
+        };
         let detail = format!(
-            "a timeout of {} s must be shorter than the interval of {} s.",
-            check.timeout_seconds, check.interval_seconds
+            "the timeout (`{timeout}` s) must be shorter than the interval (`{interval}` s). Write a shorter \
+             `{PREFIX}{timeout_key}` or a longer `{PREFIX}{interval_key}`."
         );
-        reader.refuse("healthcheck-timeout-seconds", detail);
+        reader.refuse(key, detail);
     }
 }
 
@@ -391,7 +375,10 @@ fn check_codes(reader: &mut Reader, codes: &str, grpc: bool) {
     if !codes.split(',').all(fits) {
         reader.refuse(
             "success-codes",
-            format!("`{codes}` are no status codes of a passed health check. Write `{example}`."),
+            format!(
+                "{} are no status codes of a passed health check. Write `{example}`.",
+                shown(codes)
+            ),
         );
     }
 }
@@ -403,10 +390,10 @@ fn find_port<'s>(service: &'s Service, port: &PortRef) -> Option<&'s ServicePort
     })
 }
 
-fn describe(port: &ServicePort) -> String {
-    if port.name.is_empty() {
-        format!("`{}`", port.port)
-    } else {
-        format!("`{}`/`{}`", port.port, port.name)
-    }
+fn ports_of(service: &Service) -> String {
+    let described = |port: &ServicePort| match port.name.as_str() {
+        "" => format!("`{}`", port.port),
+        name => format!("`{}`/`{name}`", port.port),
+    };
+    service.ports.iter().map(described).collect::<Vec<_>>().join(", ")
 }

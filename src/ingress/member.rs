@@ -1,7 +1,7 @@
 //! One member by itself: annotations, class parameters and spec → contribution.
 
 use super::{
-    annotation::{PREFIX, REPLACE, Reader},
+    annotation::{PREFIX, REPLACE, Reader, reserved_tag, shown},
     backend::Backends,
     contribution::{Contribution, ListenerWish, RuleWish, Shared},
 };
@@ -10,7 +10,10 @@ use crate::{
     model::*,
 };
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What a member came to.
 pub(super) struct Member {
@@ -137,6 +140,14 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// A value that cannot be used, at the field of the class if it stands there, else at the annotation.
+    fn refuse_at(&mut self, field: Option<&str>, annotation: &str, detail: String) {
+        match field {
+            Some(field) => self.refuse_param(field, detail),
+            None => self.reader.refuse(annotation, detail),
+        }
+    }
+
     fn refuse_unsupported_params(&mut self) {
         if let Some(word) = self
             .spec()
@@ -150,9 +161,16 @@ impl<'a> Build<'a> {
         if let Some(params) = self.params {
             for field in &params.spec.unsupported {
                 let object = Object::IngressClassParams(params.name.clone());
-                let detail = "not supported yet. Remove it; until then Ingresses of this class change nothing in AWS.";
+                let detail = format!(
+                    "`{field}` is not supported yet. Remove it; until then Ingresses of this class change nothing in AWS."
+                );
                 self.reader
-                    .problem(object, format!("spec.{field}"), Code::NotSupported, detail.to_owned());
+                    .problem(object, format!("spec.{field}"), Code::NotSupported, detail);
+            }
+        }
+        for (key, value) in self.spec().tags.iter().flatten() {
+            if let Some(detail) = reserved_tag(key, value) {
+                self.refuse_param("tags", detail);
             }
         }
     }
@@ -176,14 +194,7 @@ impl<'a> Build<'a> {
     }
 
     fn order(&mut self) -> i32 {
-        let order = self.reader.number("group.order").unwrap_or_default();
-        if !(-1000..=1000).contains(&order) {
-            self.reader.refuse(
-                "group.order",
-                format!("`{order}` is out of range. Write a number from -1000 to 1000."),
-            );
-        }
-        order
+        self.reader.number("group.order", -1000..=1000).unwrap_or_default()
     }
 
     fn shared(&mut self) -> Shared {
@@ -206,27 +217,18 @@ impl<'a> Build<'a> {
                 }),
             None => self.reader.word("scheme", &schemes),
         };
-        let ip_address_type = match spec.ip_address_type.as_deref() {
-            None => self.reader.word("ip-address-type", &[("ipv4", IpAddressType::Ipv4)]),
-            Some("ipv4") => Some(IpAddressType::Ipv4),
-            Some(other) => {
-                self.refuse_param(
-                    "ipAddressType",
-                    format!("`{other}` is not supported yet. Write `ipv4`."),
-                );
-                None
-            }
-        };
         let name = match &spec.load_balancer_name {
             Some(name) => Some(name.clone()),
             None => self.reader.string("load-balancer-name").map(str::to_owned),
         };
         if let Some(name) = name.as_ref().and_then(|name| Some((name, name_error(name)?))) {
-            let detail = format!("`{}` cannot name a load balancer: {}.", name.0, name.1);
-            match &spec.load_balancer_name {
-                Some(_) => self.refuse_param("loadBalancerName", detail),
-                None => self.reader.refuse("load-balancer-name", detail),
-            }
+            let detail = format!(
+                "{} cannot name a load balancer: {}. Write for example `shop`.",
+                shown(name.0),
+                name.1
+            );
+            let of_class = spec.load_balancer_name.as_ref().map(|_| "loadBalancerName");
+            self.refuse_at(of_class, "load-balancer-name", detail);
         }
         let security_groups = self.reader.list("security-groups").filter(|list| !list.is_empty());
         let manage_backend_rules = self.reader.boolean("manage-backend-security-group-rules");
@@ -238,27 +240,12 @@ impl<'a> Build<'a> {
                     .to_owned(),
             );
         }
-        let annotated = self.reader.map("tags").unwrap_or_default();
-        for key in annotated
-            .keys()
-            .filter(|key| self.settings.external_managed_tags.contains(*key))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            let detail = format!("the tag `{key}` is managed from outside (--external-managed-tags). Remove it here.");
-            self.reader.refuse("tags", detail);
-        }
-        for key in annotated.keys().filter(|key| key.starts_with("aws:")) {
-            let detail =
-                format!("the tag key `{key}` begins with `aws:`, which AWS keeps to itself. Write another key.");
-            self.reader.refuse("tags", detail);
-        }
-        let mut tags = annotated;
+        let mut tags = self.reader.tags(&self.settings.external_managed_tags);
         tags.extend(spec.tags.iter().flatten().cloned());
         Shared {
             name,
             scheme,
-            ip_address_type,
+            ip_address_type: self.ip_address_type(),
             subnets: self.subnets(),
             security_groups,
             manage_backend_rules,
@@ -266,12 +253,41 @@ impl<'a> Build<'a> {
             attributes: self.reader.map("load-balancer-attributes").unwrap_or_default(),
             class_attributes: spec.load_balancer_attributes.iter().flatten().cloned().collect(),
             tags,
-            delete_first: self
-                .ingress
-                .annotations
-                .get(REPLACE)
-                .is_some_and(|consent| consent == "delete-first"),
+            delete_first: self.delete_first(),
         }
+    }
+
+    fn ip_address_type(&mut self) -> Option<IpAddressType> {
+        let of_class = self.spec().ip_address_type.as_deref();
+        let word = of_class.or_else(|| self.reader.string("ip-address-type"))?;
+        if word == IpAddressType::Ipv4.name() {
+            return Some(IpAddressType::Ipv4);
+        }
+        let later = [IpAddressType::Dualstack, IpAddressType::DualstackWithoutPublicIpv4];
+        let why = if later.iter().any(|later| later.name() == word) {
+            "not supported yet"
+        } else {
+            "not understood"
+        };
+        let detail = format!("{} is {why}. Write `ipv4`.", shown(word));
+        self.refuse_at(of_class.map(|_| "ipAddressType"), "ip-address-type", detail);
+        None
+    }
+
+    fn delete_first(&mut self) -> bool {
+        let consent = self.ingress.annotations.get(REPLACE).map(String::as_str);
+        if let Some(other) = consent.filter(|consent| *consent != "delete-first") {
+            self.reader.problem(
+                Object::Ingress(self.ingress.key.clone()),
+                REPLACE.to_owned(),
+                Code::InvalidValue,
+                format!(
+                    "{} is not understood. Write `delete-first`, or remove the annotation.",
+                    shown(other)
+                ),
+            );
+        }
+        consent == Some("delete-first")
     }
 
     fn subnets(&mut self) -> Option<SubnetSelector> {
@@ -289,22 +305,15 @@ impl<'a> Build<'a> {
     }
 
     fn ssl_redirect(&mut self) -> Option<Port> {
-        let given = match &self.spec().ssl_redirect_port {
-            Some(text) => text.parse().ok().or_else(|| {
-                self.refuse_param(
-                    "sslRedirectPort",
-                    format!("`{text}` is not a port. Write for example `443`."),
-                );
-                None
-            }),
-            None => self.reader.number("ssl-redirect"),
-        }?;
-        let port = Port::try_from(given).ok().filter(|port| *port > 0);
+        let of_class = self.spec().ssl_redirect_port.as_deref();
+        let text = of_class.or_else(|| self.reader.string("ssl-redirect"))?;
+        let port = text.parse().ok().filter(|port: &Port| *port > 0);
         if port.is_none() {
-            self.reader.refuse(
-                "ssl-redirect",
-                format!("`{given}` is not a port. Write the port of an HTTPS listener, for example `443`."),
+            let detail = format!(
+                "{} is not a port. Write the port of an HTTPS listener, for example `443`.",
+                shown(text)
             );
+            self.refuse_at(of_class.map(|_| "sslRedirectPort"), "ssl-redirect", detail);
         }
         port
     }
@@ -322,17 +331,6 @@ impl<'a> Build<'a> {
                 .map(CertificateArn::from)
                 .collect(),
         };
-        for arn in &certificates {
-            let known = ["acm", "iam"]
-                .iter()
-                .any(|service| arn.as_str().split(':').nth(2) == Some(service));
-            if !arn.as_str().starts_with("arn:") || !known {
-                self.reader.refuse(
-                    "certificate-arn",
-                    format!("`{arn}` is not the ARN of a certificate. Write one of ACM, for example `arn:aws:acm:us-east-1:123456789012:certificate/…`."),
-                );
-            }
-        }
         let ssl_policy = spec
             .ssl_policy
             .clone()
@@ -343,13 +341,9 @@ impl<'a> Build<'a> {
             None if certificates.is_empty() => BTreeMap::from([(80, ListenerProtocol::Http)]),
             None => BTreeMap::from([(443, ListenerProtocol::Https)]),
         };
-        let tls = ports.values().any(|protocol| *protocol == ListenerProtocol::Https);
-        if tls && certificates.is_empty() {
-            self.reader.note(
-                "certificate-arn",
-                Code::NotSupported,
-                format!("an HTTPS listener needs a certificate, and finding one by host is not supported yet. Name it: `{PREFIX}certificate-arn: arn:aws:acm:…`."),
-            );
+        let tls = ports.iter().find(|(_, protocol)| **protocol == ListenerProtocol::Https);
+        if let Some((port, _)) = tls {
+            self.refuse_certificates(*port, &certificates);
         }
         ports
             .into_iter()
@@ -368,6 +362,32 @@ impl<'a> Build<'a> {
             .collect()
     }
 
+    /// Certificates count on HTTPS ports only; who has none there may write what he likes.
+    fn refuse_certificates(&mut self, port: Port, certificates: &[CertificateArn]) {
+        let of_class = self.spec().certificate_arn.as_ref().map(|_| "certificateArn");
+        for arn in certificates {
+            let parts: Vec<&str> = arn.as_str().splitn(6, ':').collect();
+            if !matches!(parts[..], ["arn", _, "acm" | "iam", ..]) {
+                let detail = format!(
+                    "{} is not the ARN of a certificate. Write one of ACM, for example \
+                     `arn:aws:acm:us-east-1:123456789012:certificate/…`.",
+                    shown(arn.as_str())
+                );
+                self.refuse_at(of_class, "certificate-arn", detail);
+            }
+        }
+        if certificates.is_empty() {
+            self.reader.note(
+                "certificate-arn",
+                Code::NotSupported,
+                format!(
+                    "port `{port}` is HTTPS and needs a certificate, and finding one by host is not supported yet. \
+                     Name it: `{PREFIX}certificate-arn: arn:aws:acm:…`."
+                ),
+            );
+        }
+    }
+
     fn listen_ports(&mut self, text: &str) -> BTreeMap<Port, ListenerProtocol> {
         const EXAMPLE: &str = "Write for example `[{\"HTTP\": 80}, {\"HTTPS\": 443}]`";
         let mut ports = BTreeMap::new();
@@ -376,7 +396,7 @@ impl<'a> Build<'a> {
             Err(error) => {
                 self.reader.refuse(
                     "listen-ports",
-                    format!("`{text}` is not the JSON that is expected ({error}). {EXAMPLE}."),
+                    format!("{} is not the JSON that is expected ({error}). {EXAMPLE}.", shown(text)),
                 );
                 return ports;
             }
@@ -384,7 +404,7 @@ impl<'a> Build<'a> {
         if entries.iter().all(BTreeMap::is_empty) {
             self.reader.refuse(
                 "listen-ports",
-                format!("`{text}` names no port. {EXAMPLE}, or remove the annotation."),
+                format!("{} names no port. {EXAMPLE}, or remove the annotation.", shown(text)),
             );
         }
         for (protocol, port) in entries.iter().flatten() {
@@ -394,14 +414,26 @@ impl<'a> Build<'a> {
                 _ => {
                     self.reader.refuse(
                         "listen-ports",
-                        format!("`{protocol}` is not understood: listeners are `HTTP` or `HTTPS`. {EXAMPLE}."),
+                        format!(
+                            "{} is not understood: listeners are `HTTP` or `HTTPS`. {EXAMPLE}.",
+                            shown(protocol)
+                        ),
                     );
                     None
                 }
             };
-            match Port::try_from(*port).ok().filter(|port| *port > 0) {
-                Some(port) => ports.extend(known.map(|protocol| (port, protocol))),
-                None => self.reader.refuse(
+            match (Port::try_from(*port).ok().filter(|port| *port > 0), known) {
+                (Some(port), Some(protocol)) => match ports.insert(port, protocol) {
+                    Some(other) if other != protocol => self.reader.refuse(
+                        "listen-ports",
+                        format!(
+                            "port `{port}` is listed as `HTTP` and as `HTTPS`, and can be only one of them. {EXAMPLE}."
+                        ),
+                    ),
+                    _ => {}
+                },
+                (Some(_), None) => {}
+                (None, _) => self.reader.refuse(
                     "listen-ports",
                     format!("`{port}` is not a port: ports go from 1 to 65535. {EXAMPLE}."),
                 ),
@@ -412,7 +444,7 @@ impl<'a> Build<'a> {
 
     fn inbound(&mut self) -> Option<BTreeSet<IpNet>> {
         let class = self.spec().inbound_cidrs.clone();
-        let of_class = class.is_some();
+        let of_class = class.as_ref().map(|_| "inboundCIDRs");
         let ranges = class.or_else(|| self.reader.list("inbound-cidrs"))?;
         let mut parsed = BTreeSet::new();
         for text in &ranges {
@@ -422,12 +454,12 @@ impl<'a> Build<'a> {
                     parsed.insert(range.trunc());
                 }
                 Err(_) => {
-                    let detail = format!("`{text}` is not an address range. Write for example `10.0.0.0/8`.");
-                    if of_class {
-                        self.refuse_param("inboundCIDRs", detail);
-                    } else {
-                        self.reader.refuse("inbound-cidrs", detail);
-                    }
+                    // A single address is a range of its own.
+                    let meant = text
+                        .parse()
+                        .map_or_else(|_| "10.0.0.0/8".to_owned(), |one: IpAddr| IpNet::from(one).to_string());
+                    let detail = format!("{} is not an address range. Write for example `{meant}`.", shown(text));
+                    self.refuse_at(of_class, "inbound-cidrs", detail);
                 }
             }
         }

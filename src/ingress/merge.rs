@@ -1,6 +1,6 @@
 //! Contributions of all members → one draft.
 
-use super::{annotation::PREFIX, attribute, contribution::Contribution};
+use super::{attribute, contribution::Contribution};
 use crate::{
     model::*,
     plan::{
@@ -48,81 +48,6 @@ impl Draft {
     }
 }
 
-/// Why `b` cannot share a load balancer with `a`: the field of `b`, and what is wrong with it.
-pub(super) fn conflict(a: &Contribution, b: &Contribution) -> Option<(String, String)> {
-    fn differ<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
-        matches!((a, b), (Some(a), Some(b)) if a != b)
-    }
-    let sorted = |selector: &SubnetSelector| match selector {
-        SubnetSelector::Named(names) => {
-            SubnetSelector::Named(names.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect())
-        }
-        other => other.clone(),
-    };
-    let (x, y) = (&a.shared, &b.shared);
-    let settings = [
-        ("load-balancer-name", differ(x.name.as_ref(), y.name.as_ref())),
-        ("scheme", differ(x.scheme.as_ref(), y.scheme.as_ref())),
-        (
-            "ip-address-type",
-            differ(x.ip_address_type.as_ref(), y.ip_address_type.as_ref()),
-        ),
-        (
-            "subnets",
-            differ(
-                x.subnets.as_ref().map(sorted).as_ref(),
-                y.subnets.as_ref().map(sorted).as_ref(),
-            ),
-        ),
-        (
-            "security-groups",
-            differ(x.security_groups.as_ref(), y.security_groups.as_ref()),
-        ),
-        (
-            "manage-backend-security-group-rules",
-            differ(x.manage_backend_rules.as_ref(), y.manage_backend_rules.as_ref()),
-        ),
-        ("ssl-redirect", differ(x.ssl_redirect.as_ref(), y.ssl_redirect.as_ref())),
-    ];
-    let field = |key: &str| format!("{PREFIX}{key}");
-    if let Some((key, _)) = settings.iter().find(|(_, differs)| *differs) {
-        return Some((field(key), "another value is set".to_owned()));
-    }
-    for (key, a, b) in [
-        ("load-balancer-attributes", &x.attributes, &y.attributes),
-        ("tags", &x.tags, &y.tags),
-    ] {
-        if let Some(name) = super::annotation::conflicts(a, b).first() {
-            return Some((field(key), format!("another value of `{name}` is set")));
-        }
-    }
-    for (port, of_b) in &b.listeners {
-        let Some(of_a) = a.listeners.get(port) else { continue };
-        if of_a.protocol != of_b.protocol {
-            return Some((
-                field("listen-ports"),
-                format!("port {port} listens for {}", of_a.protocol.name()),
-            ));
-        }
-        if differ(of_a.ssl_policy.as_ref(), of_b.ssl_policy.as_ref()) {
-            return Some((field("ssl-policy"), format!("another policy is set for port {port}")));
-        }
-        if differ(of_a.inbound.as_ref(), of_b.inbound.as_ref()) {
-            return Some((field("inbound-cidrs"), format!("other ranges are set for port {port}")));
-        }
-        // What is redirected has no use for a default.
-        let redirected =
-            of_a.protocol == ListenerProtocol::Http && (x.ssl_redirect.is_some() || y.ssl_redirect.is_some());
-        if !redirected && of_a.default_actions.is_some() && of_b.default_actions.is_some() {
-            return Some((
-                "spec.defaultBackend".to_owned(),
-                format!("port {port} has a default backend"),
-            ));
-        }
-    }
-    None
-}
-
 /// Whether a member says something about what `call` makes or changes.
 pub fn concerns(wishes: &Contribution, call: &Mutation) -> bool {
     let shared = &wishes.shared;
@@ -151,23 +76,6 @@ pub fn concerns(wishes: &Contribution, call: &Mutation) -> bool {
         }
         Mutation::AddTags { .. } | Mutation::TagSecurityGroup { .. } => !shared.tags.is_empty(),
         _ => false,
-    }
-}
-
-/// Why no listener serves what `ssl-redirect` names; `None` when one does, or nothing is redirected.
-pub(super) fn redirect_problem(members: &[(&ObjectKey, &Contribution)], port: Port) -> Option<String> {
-    let listeners = members.iter().filter_map(|(_, c)| c.listeners.get(&port));
-    let protocols: BTreeSet<ListenerProtocol> = listeners.map(|listener| listener.protocol).collect();
-    if protocols.contains(&ListenerProtocol::Https) {
-        None
-    } else if protocols.is_empty() {
-        Some(format!(
-            "nobody listens on port {port}. Add {{\"HTTPS\": {port}}} to `{PREFIX}listen-ports`, or name another port."
-        ))
-    } else {
-        Some(format!(
-            "port {port} does not listen for HTTPS. Name the port of an HTTPS listener."
-        ))
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod annotation;
 mod attribute;
 mod backend;
+mod conflict;
 mod contribution;
 mod member;
 mod merge;
@@ -20,7 +21,7 @@ pub use contribution::{Contribution, ListenerWish, RuleWish, Shared};
 pub use merge::{Draft, concerns};
 
 use crate::{
-    facts::{Cluster, Ingress, Membership},
+    facts::{Cluster, Ingress, IngressClassParams, Membership},
     model::*,
 };
 use std::{
@@ -72,6 +73,7 @@ pub struct Built {
 pub fn build(input: &BuildInput) -> Built {
     let mut problems = Vec::new();
     let mut fresh: BTreeMap<ObjectKey, Option<Contribution>> = BTreeMap::new();
+    let mut classes: BTreeMap<ObjectKey, &IngressClassParams> = BTreeMap::new();
     let mut leaving = Vec::new();
     for ingress in input.cluster.standing_in(input.group) {
         let held = Cluster::held_by(ingress).contains(input.group);
@@ -79,6 +81,7 @@ pub fn build(input: &BuildInput) -> Built {
             Membership::Member(group, params) if group == *input.group => {
                 let member = member::build(input.settings, input.cluster, input.group, ingress, params);
                 problems.extend(member.problems);
+                classes.extend(params.map(|params| (ingress.key.clone(), params)));
                 fresh.insert(ingress.key.clone(), member.contribution);
             }
             Membership::Unclear(problem) => {
@@ -108,7 +111,7 @@ pub fn build(input: &BuildInput) -> Built {
         problems.extend(refused.problems.iter().cloned());
         fresh.insert(member.clone(), None);
     }
-    let (settled, blocked) = settle(input.last_good, &mut fresh, &mut problems);
+    let (settled, blocked) = settle(input.last_good, &mut fresh, &classes, &mut problems);
     let members: Vec<(&ObjectKey, &Contribution)> = in_group_order(&settled);
     let draft = merge::merge(input.settings, input.group, &members);
     let mut active: Vec<ObjectKey> = members.iter().map(|(member, _)| (*member).clone()).collect();
@@ -151,119 +154,137 @@ fn in_group_order(settled: &BTreeMap<ObjectKey, Contribution>) -> Vec<(&ObjectKe
     members
 }
 
-/// Which wishes count, once those that redirect to a port that is not there are left out: who has such keeps his last
-/// good ones, even if that port left since. Nothing that was redirected is served in the clear.
+/// Which wishes count, and who is blocked. A redirect needs an HTTPS listener, of whichever member: who redirects to a
+/// port that is not there keeps his last good wishes, even if that port left since, so that nothing that was redirected is
+/// served in the clear. Those who changed are asked first: they may have taken the port away themselves.
 fn settle(
     last_good: &BTreeMap<ObjectKey, Contribution>,
     fresh: &mut BTreeMap<ObjectKey, Option<Contribution>>,
+    classes: &BTreeMap<ObjectKey, &IngressClassParams>,
     problems: &mut Vec<Problem>,
 ) -> (BTreeMap<ObjectKey, Contribution>, BTreeSet<ObjectKey>) {
+    let mut astray = BTreeSet::new();
     loop {
-        let mut found = Vec::new();
-        let (settled, mut blocked) = settle_once(last_good, fresh, &mut found);
-        let members = in_group_order(&settled);
-        let to_nowhere = |(member, wishes): &(&ObjectKey, &Contribution)| {
-            let detail = merge::redirect_problem(&members, wishes.shared.ssl_redirect?)?;
-            Some(((*member).clone(), detail))
-        };
-        let to_nowhere: Vec<(ObjectKey, String)> = members.iter().filter_map(to_nowhere).collect();
-        let mut again = false;
-        for (member, detail) in to_nowhere {
-            again |= fresh.insert(member.clone(), None).flatten().is_some();
+        let (settled, blocked, refused) = agree(last_good, fresh);
+        let nowhere: Vec<(ObjectKey, String)> = settled
+            .iter()
+            .filter(|(member, _)| !astray.contains(*member))
+            .filter_map(|(member, wishes)| {
+                let detail = conflict::redirect_problem(&settled, wishes.shared.ssl_redirect?)?;
+                Some((member.clone(), detail))
+            })
+            .collect();
+        let changed = |(member, _): &&(ObjectKey, String)| settled.get(member) != last_good.get(member);
+        let mut turn: Vec<&(ObjectKey, String)> = nowhere.iter().filter(changed).collect();
+        if turn.is_empty() {
+            turn = nowhere.iter().collect();
+        }
+        if turn.is_empty() {
+            problems.extend(refused.iter().filter_map(|member| {
+                let wishes = fresh[member].as_ref()?;
+                objection(&settled, member, wishes, classes.get(member).copied())
+            }));
+            return (settled, blocked);
+        }
+        for (member, detail) in turn {
+            let (object, field) = place("ssl-redirect", None, member, classes.get(member).copied());
             problems.push(Problem {
                 member: Some(member.clone()),
-                object: Object::Ingress(member.clone()),
-                field: format!("{}ssl-redirect", annotation::PREFIX),
+                object,
+                field,
                 severity: Severity::Blocking,
                 code: Code::InvalidValue,
-                detail,
+                detail: detail.clone(),
             });
-            blocked.insert(member);
-        }
-        if !again {
-            problems.extend(found);
-            return (settled, blocked);
+            fresh.insert(member.clone(), None);
+            astray.insert(member.clone());
         }
     }
 }
 
-/// Which wishes agree. In this order, each only if it agrees with what is settled: wishes that did not change; changes
-/// that agree with everything as it was, so that whoever brings a conflict in has it; changes that several members make
-/// together, all or none; new members. Who is blocked keeps his last good wishes.
-fn settle_once(
-    last_good: &BTreeMap<ObjectKey, Contribution>,
+/// Where something is to be changed: at the annotation, or at the field of the class that stands in for it.
+fn place(
+    annotation: &str,
+    key: Option<&str>,
+    member: &ObjectKey,
+    class: Option<&IngressClassParams>,
+) -> (Object, String) {
+    let of_class = class.and_then(|class| Some((class, conflict::field_of_class(&class.spec, annotation, key)?)));
+    match of_class {
+        Some((class, field)) => (Object::IngressClassParams(class.name.clone()), field.to_owned()),
+        None if annotation.starts_with("spec.") => (Object::Ingress(member.clone()), annotation.to_owned()),
+        None => {
+            let full = format!("{}{annotation}", annotation::PREFIX);
+            (Object::Ingress(member.clone()), full)
+        }
+    }
+}
+
+type Wishes = BTreeMap<ObjectKey, Contribution>;
+
+/// The wishes that agree with each other, who is blocked, and who of them because he disagrees. In this order, each only
+/// if it agrees with what stands: changes, first those that agree with everything as it was, so that whoever brings a
+/// conflict in has it; changes that several members make together, all or none; new members. Who is blocked keeps his
+/// last good wishes.
+fn agree(
+    last_good: &Wishes,
     fresh: &BTreeMap<ObjectKey, Option<Contribution>>,
-    problems: &mut Vec<Problem>,
-) -> (BTreeMap<ObjectKey, Contribution>, BTreeSet<ObjectKey>) {
-    let before: BTreeMap<ObjectKey, Contribution> = last_good
+) -> (Wishes, BTreeSet<ObjectKey>, Vec<ObjectKey>) {
+    let mut standing: Wishes = last_good.clone();
+    standing.retain(|member, _| fresh.contains_key(member));
+    let wishes = fresh
         .iter()
-        .filter(|(member, _)| fresh.contains_key(*member))
-        .map(|(member, wishes)| (member.clone(), wishes.clone()))
-        .collect();
-    let mut settled: BTreeMap<ObjectKey, Contribution> = BTreeMap::new();
-    let mut blocked: BTreeSet<ObjectKey> = BTreeSet::new();
-    let mut changed: BTreeMap<ObjectKey, Contribution> = BTreeMap::new();
-    for (member, wishes) in fresh {
-        match (wishes, before.get(member)) {
-            (Some(now), Some(before)) if now == before => drop(settled.insert(member.clone(), now.clone())),
-            (Some(now), _) => drop(changed.insert(member.clone(), now.clone())),
-            (None, before) => {
-                blocked.insert(member.clone());
-                settled.extend(before.map(|before| (member.clone(), before.clone())));
-            }
-        }
-    }
-    let agrees = |with: &BTreeMap<ObjectKey, Contribution>, member: &ObjectKey, wishes: &Contribution| {
+        .filter_map(|(member, wishes)| Some((member.clone(), wishes.clone()?)));
+    let wishes: Wishes = wishes.collect();
+    let (mut changed, new): (Vec<_>, Vec<_>) = in_group_order(&wishes)
+        .into_iter()
+        .filter(|(member, wishes)| standing.get(*member) != Some(*wishes))
+        .partition(|(member, _)| standing.contains_key(*member));
+    let agrees = |with: &Wishes, (member, wishes): &(&ObjectKey, &Contribution)| {
         with.iter()
-            .all(|(other, theirs)| other == member || merge::conflict(theirs, wishes).is_none())
+            .all(|(other, theirs)| other == *member || conflict::conflict(theirs, wishes).is_none())
     };
-    let (known, new): (Vec<_>, Vec<_>) = in_group_order(&changed)
-        .into_iter()
-        .partition(|(member, _)| before.contains_key(*member));
-    let (alone, together): (Vec<_>, Vec<_>) = known
-        .into_iter()
-        .partition(|(member, wishes)| agrees(&before, member, wishes) && agrees(&settled, member, wishes));
-    let mut refused = Vec::new();
-    for (member, wishes) in alone {
-        if agrees(&settled, member, wishes) {
-            settled.insert(member.clone(), wishes.clone());
-        } else {
-            refused.push((member, wishes));
+    let accept = |standing: &mut Wishes, (member, wishes): (&ObjectKey, &Contribution)| {
+        standing.insert(member.clone(), wishes.clone());
+    };
+    // One that moves may make room for another.
+    loop {
+        let waiting = changed.len();
+        changed.retain(|change| {
+            let fits = agrees(&standing, change);
+            if fits {
+                accept(&mut standing, *change);
+            }
+            !fits
+        });
+        if changed.len() == waiting {
+            break;
         }
     }
-    let (together, hopeless): (Vec<_>, Vec<_>) = together
-        .into_iter()
-        .partition(|(member, wishes)| agrees(&settled, member, wishes));
-    refused.extend(hopeless);
-    let mut moved = settled.clone();
-    moved.extend(
-        refused
-            .iter()
-            .map(|(member, _)| ((*member).clone(), before[*member].clone())),
-    );
-    moved.extend(together.iter().map(|(m, wishes)| ((*m).clone(), (*wishes).clone())));
-    if together.iter().all(|(member, wishes)| agrees(&moved, member, wishes)) {
-        settled = moved;
+    let mut still = standing.clone();
+    still.retain(|member, _| !changed.iter().any(|(changing, _)| *changing == member));
+    let (together, mut refused): (Vec<_>, Vec<_>) = changed.into_iter().partition(|change| agrees(&still, change));
+    let mut moved = standing.clone();
+    together.iter().for_each(|change| accept(&mut moved, *change));
+    if together.iter().all(|change| agrees(&moved, change)) {
+        standing = moved;
     } else {
         refused.extend(together);
-        settled.extend(
-            refused
-                .iter()
-                .map(|(member, _)| ((*member).clone(), before[*member].clone())),
-        );
     }
-    for (member, wishes) in new {
-        if agrees(&settled, member, wishes) {
-            settled.insert(member.clone(), wishes.clone());
+    for member in new {
+        if agrees(&standing, &member) {
+            accept(&mut standing, member);
         } else {
-            refused.push((member, wishes));
+            refused.push(member);
         }
     }
-    for (member, wishes) in refused {
-        problems.extend(objection(&settled, member, wishes));
-        blocked.insert(member.clone());
-    }
-    (settled, blocked)
+    let refused: Vec<ObjectKey> = refused.into_iter().map(|(member, _)| member.clone()).collect();
+    let unknown = fresh
+        .iter()
+        .filter(|(_, wishes)| wishes.is_none())
+        .map(|(member, _)| member);
+    let blocked = unknown.chain(&refused).cloned().collect();
+    (standing, blocked, refused)
 }
 
 /// What keeps a member's wishes from standing beside the settled ones.
@@ -271,20 +292,25 @@ fn objection(
     settled: &BTreeMap<ObjectKey, Contribution>,
     member: &ObjectKey,
     wishes: &Contribution,
+    class: Option<&IngressClassParams>,
 ) -> Option<Problem> {
-    let (other, (field, what)) = in_group_order(settled)
+    let (other, conflict) = in_group_order(settled)
         .into_iter()
         .filter(|(other, _)| *other != member)
-        .find_map(|(other, theirs)| Some((other, merge::conflict(theirs, wishes)?)))?;
+        .find_map(|(other, theirs)| Some((other, conflict::conflict(theirs, wishes)?)))?;
+    let (object, field) = place(conflict.field, conflict.key.as_deref(), member, class);
     Some(Problem {
         member: Some(member.clone()),
-        object: Object::Ingress(member.clone()),
+        object,
         field,
         severity: Severity::Blocking,
         code: Code::Conflict,
         detail: format!(
-            "conflicts with Ingress {other} of the same group, where {what}. Write the same in both, or give one of \
-             them another `{}group.name`.",
+            "{} conflicts with Ingress {other} of the same group, where it is {}. {}, or give one of them another \
+             `{}group.name`.",
+            conflict.wanted,
+            conflict.standing,
+            conflict.cure,
             annotation::PREFIX
         ),
     })

@@ -257,8 +257,12 @@ impl From<slim::SlimNamespace> for facts::Namespace {
 impl From<custom::IngressClassParams> for facts::IngressClassParams {
     fn from(object: custom::IngressClassParams) -> Self {
         let mut spec = IngressClassParamsSpec::default();
-        let string = |value: &Value| value.as_str().map(str::to_owned);
-        let strings = |value: &Value| Some(value.as_array()?.iter().filter_map(string).collect::<Vec<_>>());
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        // An empty field leaves it to the annotation, as with ALBC.
+        let string = |value: &Value| text(value).filter(|text| !text.is_empty());
+        let strings = |value: &Value| {
+            Some(value.as_array()?.iter().filter_map(text).collect::<Vec<_>>()).filter(|list| !list.is_empty())
+        };
         let pairs = |value: &Value| {
             let pair = |entry: &Value| Some((string(&entry["key"])?, string(&entry["value"]).unwrap_or_default()));
             Some(value.as_array()?.iter().filter_map(pair).collect::<Vec<_>>())
@@ -271,7 +275,7 @@ impl From<custom::IngressClassParams> for facts::IngressClassParams {
                     let selector = serde_json::from_value::<custom::Selector>(value.clone());
                     spec.namespace_selector = Some(selector.unwrap_or_default().into());
                 }
-                "group" => spec.group_name = string(&value["name"]),
+                "group" => spec.group_name = text(&value["name"]),
                 "scheme" => spec.scheme = string(value),
                 "inboundCIDRs" => spec.inbound_cidrs = strings(value),
                 "sslPolicy" => spec.ssl_policy = string(value),

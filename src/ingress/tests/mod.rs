@@ -66,16 +66,16 @@ fn built(spec: IngressClassParamsSpec, annotation: Option<(&str, &str)>) -> Buil
 #[test]
 fn a_bad_annotation_blocks_and_is_named_with_its_value() {
     let cases = [
-        ("scheme", "public"),
-        ("shceme", "internal"),
-        ("listen-ports", r#"[{"HTTP": 70000}]"#),
-        ("listen-ports", "[{"),
-        ("inbound-cidrs", "10.0.0.0/33"),
-        ("group.order", "1001"),
-        ("tags", "aws:owner=me"),
-        ("auth-type", "oidc"),
+        ("scheme", "public", "public"),
+        ("shceme", "internal", "internal"),
+        ("listen-ports", r#"[{"HTTP": 70000}]"#, "70000"),
+        ("listen-ports", "[{", "[{"),
+        ("inbound-cidrs", "10.0.0.0/8, 10.0.0.0/33", "10.0.0.0/33"),
+        ("group.order", "1001", "1001"),
+        ("tags", "owner=you,aws:owner=me", "aws:owner=me"),
+        ("auth-type", "oidc", "oidc"),
     ];
-    for (key, value) in cases {
+    for (key, value, wrong) in cases {
         let built = built(IngressClassParamsSpec::default(), Some((key, value)));
         let [problem] = &built.problems[..] else {
             panic!("{key}: {:?}", built.problems)
@@ -83,6 +83,7 @@ fn a_bad_annotation_blocks_and_is_named_with_its_value() {
         assert_eq!(problem.object, Object::Ingress(ObjectKey::new("ns", "a")));
         assert_eq!(problem.field, format!("{}{key}", annotation::PREFIX));
         assert_eq!(problem.severity, Severity::Blocking);
+        assert!(problem.detail.contains(&format!("`{wrong}`")), "{problem}");
         assert!(built.contributions.is_empty(), "{key} contributes nothing");
     }
 }
