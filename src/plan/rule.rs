@@ -1,7 +1,8 @@
 //! Rules of a listener: as few calls as possible, and no moment in which a request that is served before and after is
 //! not.
 //!
-//! 1. Equal rules are paired wherever they stand, then those with equal conditions, then those in the same place.
+//! 1. Equal rules are paired wherever they stand, then those with equal conditions, then those in the same place, unless
+//!    one that stood before would come to stand behind.
 //! 2. Whatever stands in the wrong place moves, all in one call; what is to go is moved out of the way, to the end.
 //! 3. Pairs that differ are changed in place, what is missing is made, what is left is deleted last.
 
@@ -96,20 +97,22 @@ fn same(wanted: &Rule<Ref<TargetGroupArn>>, have: &ObservedRule) -> bool {
 /// For each wanted rule, the one that becomes it.
 fn pair(wanted: &[Rule<Ref<TargetGroupArn>>], have: &[ObservedRule]) -> Vec<Option<usize>> {
     let mut pairs = vec![None; wanted.len()];
-    let mut free = vec![true; have.len()];
-    let fits: [&dyn Fn(usize, usize) -> bool; 4] = [
-        &|w, h| same(&wanted[w], &have[h]) && have[h].priority as usize == w + 1,
-        &|w, h| same(&wanted[w], &have[h]),
-        &|w, h| wanted[w].conditions == have[h].rule.conditions,
-        &|w, h| have[h].priority as usize == w + 1,
+    // Of several rules for the same requests only the first gets any.
+    let first = |conditions: &[Condition]| have.iter().position(|rule| rule.rule.conditions == conditions);
+    let in_place = |w: usize, h: usize| have[h].priority as usize == w + 1;
+    // Until it is changed it takes its old requests: from no rule that stood before it.
+    let overtakes = |pairs: &[Option<usize>], w: usize, h: usize| pairs[w..].iter().flatten().any(|before| *before < h);
+    type Fits<'a> = &'a dyn Fn(&[Option<usize>], usize, usize) -> bool;
+    let fits: [Fits; 4] = [
+        &|_, w, h| same(&wanted[w], &have[h]) && in_place(w, h),
+        &|_, w, h| same(&wanted[w], &have[h]),
+        &|_, w, h| first(&wanted[w].conditions) == Some(h),
+        &|pairs, w, h| in_place(w, h) && !overtakes(pairs, w, h),
     ];
     for fits in fits {
-        for (w, pair) in pairs.iter_mut().enumerate() {
-            if pair.is_none()
-                && let Some(h) = (0..have.len()).find(|h| free[*h] && fits(w, *h))
-            {
-                *pair = Some(h);
-                free[h] = false;
+        for w in 0..wanted.len() {
+            if pairs[w].is_none() {
+                pairs[w] = (0..have.len()).find(|h| !pairs.contains(&Some(*h)) && fits(&pairs, w, *h));
             }
         }
     }

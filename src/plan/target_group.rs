@@ -184,10 +184,12 @@ pub(super) fn build(
         .collect();
     let mut fleet = Fleet::default();
     for (key, wanted) in &draft.intent.target_groups {
-        let mine: Vec<&ObservedTargetGroup> =
+        let mut mine: Vec<&ObservedTargetGroup> =
             candidates(draft.observed, draft.intent.target_groups.keys().collect(), key, wanted)
                 .filter(|group| !taken.contains(&group.arn))
                 .collect();
+        // One that is spelled as it is wanted comes before one that would have to be renamed.
+        mine.sort_by_key(|group| group.group.tags.get(tags::RESOURCE) != Some(&key.0));
         let fit: Vec<&ObservedTargetGroup> = mine
             .iter()
             .filter(|g| g.group.can_become(&wanted.group))
