@@ -145,7 +145,8 @@ pub fn rule() -> impl Strategy<Value = RuleWish> {
     })
 }
 
-fn backend() -> impl Strategy<Value = Backend> {
+/// A backend.
+pub fn backend() -> impl Strategy<Value = Backend> {
     (0..SERVICES, prop::bool::weighted(0.2)).prop_map(|(service, by_name)| Backend { service, by_name })
 }
 

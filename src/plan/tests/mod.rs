@@ -4,6 +4,7 @@ mod draw;
 mod equal;
 mod group;
 mod run;
+mod safe;
 mod wish;
 mod world;
 

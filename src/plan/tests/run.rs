@@ -3,8 +3,9 @@
 use super::world::World;
 use crate::plan::*;
 
-/// Plans with steps in a row, with nothing that was waited for coming true between them.
-const IN_A_ROW: usize = 3;
+/// Plans with steps in a row, with nothing that was waited for coming true between them: where it was forgotten which
+/// target groups are new, those of a full forward action take over one after the other.
+const IN_A_ROW: usize = 8;
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]

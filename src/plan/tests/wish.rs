@@ -90,6 +90,18 @@ pub const TARGET_GROUP_DEFAULTS: [(&str, &str); 2] = [
 ];
 
 impl Wish {
+    /// No weight is 0 from now on.
+    pub fn give_everybody_something(&mut self) {
+        for listener in self.listeners.values_mut() {
+            let rules = listener.rules.iter_mut().map(|rule| &mut rule.action);
+            for action in rules.chain([&mut listener.default]) {
+                if let Do::Split(to) = action {
+                    to.iter_mut().for_each(|(_, weight)| *weight += 1);
+                }
+            }
+        }
+    }
+
     /// What the wish comes to.
     pub fn intent(&self) -> Intent {
         let lb = &self.load_balancer;
@@ -244,7 +256,11 @@ impl ListenerWish {
 impl RuleWish {
     fn rule(&self, port: Port, place: u32) -> Rule<TargetGroupKey> {
         let host = self.host.map(|n| Condition::Host(vec![format!("h{n}.example.com")]));
-        let path = Condition::Path(vec![format!("/p{}", self.path)]);
+        let path = match self.path {
+            0 => "/*".to_owned(),
+            n => format!("/p{n}"),
+        };
+        let path = Condition::Path(vec![path]);
         Rule {
             conditions: host.into_iter().chain([path]).collect(),
             actions: vec![self.action.action()],
