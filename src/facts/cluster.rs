@@ -5,7 +5,7 @@ use crate::model::{GroupKey, ObjectKey, Settings, TargetType, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All facts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     settings: Settings,
     pub(super) ingresses: BTreeMap<ObjectKey, Ingress>,

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Ingress, IngressClassParams, LabelSelector};
 use crate::model::{
-    Code, EXPLICIT_FINALIZER_PREFIX, GroupKey, IMPLICIT_FINALIZER, Object, Problem, Settings, Severity,
+    Code, EXPLICIT_FINALIZER_PREFIX, GroupKey, IMPLICIT_FINALIZER, Object, Problem, Settings, Severity, shown,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +45,9 @@ impl Cluster {
             && !Self::held_by(ingress).contains(&GroupKey::Explicit(name.clone()))
         {
             let detail = format!(
-                "`{name}`: the operator has switched this annotation off. Remove it, or use a class whose \
-                 IngressClassParams name the group."
+                "{}: the operator has switched this annotation off. Remove it, or use a class whose \
+                 IngressClassParams name the group.",
+                shown(name)
             );
             return Membership::Unnamed(problem(ingress, GROUP_NAME, Code::NotSupported, detail));
         }
@@ -56,7 +57,10 @@ impl Cluster {
         match group_name_error(name) {
             None => Membership::Member(GroupKey::Explicit(name.clone()), params),
             Some(error) => {
-                let detail = format!("`{name}` cannot name a group: {error}. Write for example `shop.internal`.");
+                let detail = format!(
+                    "{} cannot name a group: {error}. Write for example `shop.internal`.",
+                    shown(name)
+                );
                 let at_ingress = problem(ingress, GROUP_NAME, Code::InvalidValue, detail);
                 Membership::Unnamed(match params.filter(|_| named.is_some()) {
                     Some(params) => Problem {

@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod membership;
 pub mod object;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::{Change, Cluster};
 pub use membership::Membership;

@@ -3,7 +3,7 @@
 //! Reading follows ALBC to the letter (what its Go parsers accept and how they split), so that a value means the same
 //! with either controller; what is said about a value that cannot be read is our own.
 
-use crate::model::{Code, Object, ObjectKey, Problem, Severity};
+use crate::model::{Code, Object, ObjectKey, Problem, Severity, shown};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
@@ -268,15 +268,6 @@ impl<'a> Reader<'a> {
             };
             self.say(object.clone(), full.clone(), severity, Code::NotSupported, detail);
         }
-    }
-}
-
-/// A value as it is quoted: what a user wrote may be longer than an Event.
-pub fn shown(value: &str) -> String {
-    const ENOUGH: usize = 120;
-    match value.char_indices().nth(ENOUGH) {
-        None => format!("`{value}`"),
-        Some((end, _)) => format!("`{}…`", &value[..end]),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Backends of rules → actions and target groups.
 
-use super::annotation::{PREFIX, Reader, shown};
+use super::annotation::{PREFIX, Reader};
 use crate::{
     facts::{Backend, Cluster, Ingress, IngressClassParamsSpec, Service, ServicePort},
     model::*,

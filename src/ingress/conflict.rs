@@ -1,7 +1,7 @@
 //! What members of a group cannot have both.
 
 use super::{
-    annotation::{PREFIX, shown},
+    annotation::PREFIX,
     contribution::{Contribution, Shared},
 };
 use crate::{facts::IngressClassParamsSpec, model::*};

@@ -1,7 +1,7 @@
 //! One member by itself: annotations, class parameters and spec → contribution.
 
 use super::{
-    annotation::{PREFIX, REPLACE, Reader, reserved_tag, shown},
+    annotation::{PREFIX, REPLACE, Reader, reserved_tag},
     backend::Backends,
     contribution::{Contribution, ListenerWish, RuleWish, Shared},
 };
@@ -155,7 +155,7 @@ impl<'a> Build<'a> {
             .as_deref()
             .filter(|word| !["instance", "ip"].contains(word))
         {
-            let detail = format!("`{word}` is not understood. Write `instance` or `ip`.");
+            let detail = format!("{} is not understood. Write `instance` or `ip`.", shown(word));
             self.refuse_param("targetType", detail);
         }
         if let Some(params) = self.params {
@@ -211,7 +211,10 @@ impl<'a> Build<'a> {
                 .or_else(|| {
                     self.refuse_param(
                         "scheme",
-                        format!("`{word}` is not understood. Write `internal` or `internet-facing`."),
+                        format!(
+                            "{} is not understood. Write `internal` or `internet-facing`.",
+                            shown(word)
+                        ),
                     );
                     None
                 }),
@@ -497,8 +500,8 @@ impl<'a> Build<'a> {
             "Exact" | "Prefix" if wild => refuse(
                 format!("{field}.path"),
                 format!(
-                    "`{}` has wildcards, which a path of type {kind} may not have. Remove them, or write pathType: ImplementationSpecific.",
-                    path.path
+                    "{} has wildcards, which a path of type {kind} may not have. Remove them, or write pathType: ImplementationSpecific.",
+                    shown(&path.path)
                 ),
             ),
             "Exact" | "ImplementationSpecific" => Some(vec![path.path.clone()]),

@@ -22,7 +22,7 @@ pub use ids::*;
 pub use lane::Lane;
 pub use listener::{Certificates, Listener, ListenerProtocol};
 pub use load_balancer::{DELETION_PROTECTION, IpAddressType, LoadBalancer, Scheme};
-pub use problem::{Code, Object, Problem, Severity};
+pub use problem::{Code, Object, Problem, Severity, shown};
 pub use rule::{Action, Condition, Forward, ForwardTarget, Priority, Redirect, Rule};
 pub use security_group::{Peer, Permission, SecurityGroup, SecurityGroupRef};
 pub use selector::{Resolved, Selectors, SubnetSelector};

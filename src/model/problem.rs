@@ -91,3 +91,12 @@ impl fmt::Display for Problem {
         write!(f, "{}, {}: {}", self.object, self.field, self.detail)
     }
 }
+
+/// A value as it is quoted: what a user wrote may be longer than an Event.
+pub fn shown(value: &str) -> String {
+    const ENOUGH: usize = 120;
+    match value.char_indices().nth(ENOUGH) {
+        None => format!("`{value}`"),
+        Some((end, _)) => format!("`{}…`", &value[..end]),
+    }
+}

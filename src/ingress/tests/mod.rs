@@ -1,5 +1,8 @@
 //! Bad input: what a user is told, and that it changes nothing.
 
+mod random;
+mod settle;
+
 use super::*;
 use crate::facts::{Change, IngressClass, IngressClassParams, IngressClassParamsSpec};
 
@@ -20,6 +23,38 @@ fn settings() -> Settings {
     }
 }
 
+/// The class `alb`, with the parameters `p` or without.
+fn class(parameters: bool) -> IngressClass {
+    IngressClass {
+        name: "alb".to_owned(),
+        controller: "ingress.k8s.aws/alb".to_owned(),
+        default: false,
+        parameters: parameters.then(|| {
+            (
+                Some("elbv2.k8s.aws".to_owned()),
+                "IngressClassParams".to_owned(),
+                "p".to_owned(),
+            )
+        }),
+    }
+}
+
+/// An Ingress of the class `alb` that says nothing.
+fn ingress(name: &str) -> Ingress {
+    Ingress {
+        key: ObjectKey::new("ns", name),
+        uid: "u".to_owned(),
+        annotations: BTreeMap::new(),
+        class_name: Some("alb".to_owned()),
+        default_backend: None,
+        rules: Vec::new(),
+        tls_hosts: Vec::new(),
+        finalizers: BTreeSet::new(),
+        deleting: false,
+        status: Vec::new(),
+    }
+}
+
 /// An Ingress `ns/a` of a class with these parameters, with one annotation, built.
 fn built(spec: IngressClassParamsSpec, annotation: Option<(&str, &str)>) -> Built {
     let settings = settings();
@@ -28,35 +63,17 @@ fn built(spec: IngressClassParamsSpec, annotation: Option<(&str, &str)>) -> Buil
         name: "p".to_owned(),
         spec,
     }));
-    cluster.apply(Change::Class(IngressClass {
-        name: "alb".to_owned(),
-        controller: "ingress.k8s.aws/alb".to_owned(),
-        default: false,
-        parameters: Some((
-            Some("elbv2.k8s.aws".to_owned()),
-            "IngressClassParams".to_owned(),
-            "p".to_owned(),
-        )),
-    }));
-    let key = ObjectKey::new("ns", "a");
-    cluster.apply(Change::Ingress(Ingress {
-        key: key.clone(),
-        uid: "u".to_owned(),
-        annotations: annotation
-            .iter()
-            .map(|(key, value)| (format!("{}{key}", annotation::PREFIX), (*value).to_owned()))
-            .collect(),
-        class_name: Some("alb".to_owned()),
-        default_backend: None,
-        rules: Vec::new(),
-        tls_hosts: Vec::new(),
-        finalizers: BTreeSet::new(),
-        deleting: false,
-        status: Vec::new(),
-    }));
+    cluster.apply(Change::Class(class(true)));
+    let annotation = annotation.map(|(key, value)| (format!("{}{key}", annotation::PREFIX), value.to_owned()));
+    let ingress = Ingress {
+        annotations: annotation.into_iter().collect(),
+        ..ingress("a")
+    };
+    let group = GroupKey::Implicit(ingress.key.clone());
+    cluster.apply(Change::Ingress(ingress));
     build(&BuildInput {
         settings: &settings,
-        group: &GroupKey::Implicit(key),
+        group: &group,
         cluster: &cluster,
         last_good: &BTreeMap::new(),
         refusals: &BTreeMap::new(),
