@@ -45,6 +45,10 @@ impl Task<'_> {
                 self.controller.note_binding(key, &hash);
             }
         }
+        if self.controller.notes().group(self.key).unproven.is_some() {
+            // A target group that AWS does not show yet may still be there, and serve.
+            return Ok(());
+        }
         let kept: BTreeSet<&ObjectKey> = wanted.keys().collect();
         for (key, (_, deleting)) in existing.iter().filter(|(key, _)| !kept.contains(key)) {
             if !deleting {
