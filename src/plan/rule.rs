@@ -99,15 +99,13 @@ fn pair(wanted: &[Rule<Ref<TargetGroupArn>>], have: &[ObservedRule]) -> Vec<Opti
     let mut pairs = vec![None; wanted.len()];
     // Of several rules for the same requests only the first gets any.
     let first = |conditions: &[Condition]| have.iter().position(|rule| rule.rule.conditions == conditions);
-    let in_place = |w: usize, h: usize| have[h].priority as usize == w + 1;
     // Until it is changed it takes its old requests: from no rule that stood before it.
     let overtakes = |pairs: &[Option<usize>], w: usize, h: usize| pairs[w..].iter().flatten().any(|before| *before < h);
     type Fits<'a> = &'a dyn Fn(&[Option<usize>], usize, usize) -> bool;
-    let fits: [Fits; 4] = [
-        &|_, w, h| same(&wanted[w], &have[h]) && in_place(w, h),
+    let fits: [Fits; 3] = [
         &|_, w, h| same(&wanted[w], &have[h]),
         &|_, w, h| first(&wanted[w].conditions) == Some(h),
-        &|pairs, w, h| in_place(w, h) && !overtakes(pairs, w, h),
+        &|pairs, w, h| have[h].priority as usize == w + 1 && !overtakes(pairs, w, h),
     ];
     for fits in fits {
         for w in 0..wanted.len() {

@@ -24,19 +24,23 @@ pub(super) struct Serving {
 }
 
 /// What serves the whole intent.
-#[derive(Debug, Default)]
-pub(super) struct Fleet(BTreeMap<TargetGroupKey, Serving>);
+#[derive(Debug)]
+pub(super) struct Fleet {
+    serving: BTreeMap<TargetGroupKey, Serving>,
+    /// Those that never served until now.
+    warming: BTreeSet<TargetGroupArn>,
+}
 
 impl Fleet {
     /// Every part and what serves it.
     pub fn serving(&self) -> impl Iterator<Item = (&TargetGroupKey, &Serving)> {
-        self.0.iter()
+        self.serving.iter()
     }
 
     /// Whether a target group serves, or will.
     pub fn uses(&self, arn: &TargetGroupArn) -> bool {
         let is = |group: &Ref<TargetGroupArn>| *group == Ref::Known(arn.clone());
-        self.0
+        self.serving
             .values()
             .any(|serving| is(&serving.main) || serving.next.as_ref().is_some_and(is))
     }
@@ -47,21 +51,19 @@ impl Fleet {
     }
 
     fn action(&self, action: &Action<TargetGroupKey>) -> Action<Ref<TargetGroupArn>> {
-        let named = action.try_map(&mut |key| self.0.get(key).map(|serving| serving.main.clone()));
+        let named = action.try_map(&mut |key| self.serving.get(key).map(|serving| serving.main.clone()));
         let Some(mut named) = named else {
             debug_assert!(false, "an intent names a target group that it does not have");
             return Action::Other("null".to_owned());
         };
         if let (Action::Forward(forward), Action::Forward(of)) = (&mut named, action) {
-            let next = |target: &ForwardTarget<TargetGroupKey>| self.0.get(&target.target_group)?.next.clone();
+            let next = |target: &ForwardTarget<TargetGroupKey>| self.serving.get(&target.target_group)?.next.clone();
             if let Some(replaced) = of.targets.iter().position(|target| next(target).is_some()) {
                 for target in &mut forward.targets {
                     target.weight.get_or_insert(1);
                 }
-                // Where there is no room, one that gets nothing makes room, else one whose share the others can carry.
                 if forward.targets.len() == GROUPS {
-                    let idle = forward.targets.iter().position(|target| target.weight == Some(0));
-                    forward.targets.remove(idle.unwrap_or(replaced));
+                    self.make_room(&mut forward.targets, replaced);
                 }
                 let beside = of.targets.iter().filter_map(next).map(|target_group| ForwardTarget {
                     target_group,
@@ -73,6 +75,22 @@ impl Fleet {
             }
         }
         named
+    }
+
+    /// Takes one out of a full forward: one that gets nothing, unless another rule may be about to send requests to it for
+    /// the first time; else one that is replaced, if others can carry its share.
+    fn make_room(&self, targets: &mut Vec<ForwardTarget<Ref<TargetGroupArn>>>, replaced: usize) {
+        let is_idle = |target: &ForwardTarget<_>| target.weight == Some(0);
+        let served = |group: &Ref<TargetGroupArn>| matches!(group, Ref::Known(arn) if !self.warming.contains(arn));
+        let idle = targets
+            .iter()
+            .position(|target| is_idle(target) && served(&target.target_group));
+        let carried = targets
+            .iter()
+            .enumerate()
+            .any(|(n, target)| n != replaced && !is_idle(target));
+        let other = (replaced + 1) % targets.len();
+        targets.remove(idle.unwrap_or(if carried { replaced } else { other }));
     }
 }
 
@@ -182,7 +200,10 @@ pub(super) fn build(
         .iter()
         .map(|group| group.group.name.clone())
         .collect();
-    let mut fleet = Fleet::default();
+    let mut fleet = Fleet {
+        serving: BTreeMap::new(),
+        warming: draft.observed.warming.clone(),
+    };
     for (key, wanted) in &draft.intent.target_groups {
         let mut mine: Vec<&ObservedTargetGroup> =
             candidates(draft.observed, draft.intent.target_groups.keys().collect(), key, wanted)
@@ -213,7 +234,7 @@ pub(super) fn build(
                 let Some(name) = name else {
                     draft.waits.push(Wait::Name(key.clone()));
                     if let Some(old) = serving_now.or(mine.first().copied()) {
-                        fleet.0.insert(
+                        fleet.serving.insert(
                             key.clone(),
                             Serving {
                                 main: Ref::Known(old.arn.clone()),
@@ -227,7 +248,9 @@ pub(super) fn build(
                 make(draft, key, wanted, name)
             }
         };
-        fleet.0.insert(key.clone(), serving(draft, key, made, serving_now));
+        fleet
+            .serving
+            .insert(key.clone(), serving(draft, key, made, serving_now));
     }
     fleet
 }
