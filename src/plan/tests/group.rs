@@ -116,6 +116,22 @@ proptest! {
     }
 
     #[test]
+    fn a_chosen_name_is_given_away_only_with_consent((mut before, mut after) in change()) {
+        before.load_balancer.name = Some("mine");
+        after.load_balancer.name = Some("mine");
+        let replaced = before.load_balancer.scheme != after.load_balancer.scheme;
+        let mut world = settled(&before);
+        if replaced {
+            let was = world.observed.clone();
+            let end = run(&mut world, &after.intent(), usize::MAX, &mut unwatched).map_err(TestCaseError::fail)?;
+            prop_assert!(matches!(end, End::Settled { steps: 0, problems: 1.. }), "{:?}", end);
+            prop_assert_eq!(&world.observed, &was);
+        }
+        after.load_balancer.delete_first = true;
+        arrive(&mut world, &after)?;
+    }
+
+    #[test]
     fn another_last_path_of_a_known_service_is_one_call_a_listener(mut before in wish(), mut rule in rule(), to in backend()) {
         rule.action = Do::To(to);
         for listener in before.listeners.values_mut() {

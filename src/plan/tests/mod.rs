@@ -3,6 +3,7 @@
 mod draw;
 mod equal;
 mod group;
+mod network;
 mod run;
 mod safe;
 mod wish;
