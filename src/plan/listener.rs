@@ -16,6 +16,7 @@ pub(super) fn build(
     chosen: Option<&ObservedLoadBalancer>,
     fleet: &Fleet,
 ) {
+    let mut rules = Vec::new();
     for (port, wanted) in &draft.intent.listeners {
         let have = chosen.and_then(|lb| lb.listeners.get(port));
         let listener = match have {
@@ -23,23 +24,15 @@ pub(super) fn build(
             None => make(draft, load_balancer, wanted, fleet),
         };
         certificates(draft, &listener, have, wanted);
-        rule::build(
-            draft,
-            &listener,
-            have.map_or(&[], |have| have.rules.as_slice()),
-            wanted,
-            fleet,
-        );
+        let have = have.map_or(&[] as &[_], |have| &have.rules);
+        rules.push(rule::Rules::new(listener, have, wanted, fleet));
     }
-    let surplus: Vec<ListenerArn> = chosen
-        .into_iter()
-        .flat_map(|lb| &lb.listeners)
+    let listeners = chosen.into_iter().flat_map(|lb| &lb.listeners);
+    let surplus: Vec<&ObservedListener> = listeners
         .filter(|(port, _)| !draft.intent.listeners.contains_key(port))
-        .map(|(_, listener)| listener.arn.clone())
+        .map(|(_, listener)| listener)
         .collect();
-    for arn in surplus {
-        draft.order.remove(Mutation::DeleteListener { arn });
-    }
+    rule::build(draft, &rules, &surplus, fleet);
 }
 
 /// The listener as a call wants it: without rules.

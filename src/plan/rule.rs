@@ -7,7 +7,7 @@
 //! 3. Pairs that differ are changed in place, what is missing is made, what is left is deleted last.
 
 use super::{
-    Mutation, ObservedRule, Ref,
+    Mutation, ObservedListener, ObservedRule, Ref,
     group::Draft,
     tags::Retag,
     target_group::{self, Fleet},
@@ -19,44 +19,101 @@ const LAST: Priority = 50_000;
 /// Rules of a listener, the default one not counted ("Quotas for your Application Load Balancers": 100 per load balancer).
 const QUOTA: usize = 100;
 
-/// Brings the rules of a listener in line.
-pub(super) fn build(
-    draft: &mut Draft,
-    listener: &Ref<ListenerArn>,
-    have: &[ObservedRule],
-    wanted: &Listener<TargetGroupKey>,
-    fleet: &Fleet,
-) {
-    let wanted: Vec<Rule<Ref<TargetGroupArn>>> = wanted
-        .rules
-        .iter()
-        .map(|rule| Rule {
-            conditions: rule.conditions.clone(),
-            actions: fleet.actions(&rule.actions),
-            tags: rule.tags.clone(),
-            owner: rule.owner.clone(),
-        })
-        .collect();
-    let pairs = pair(&wanted, have);
-    let left: Vec<&ObservedRule> = have
-        .iter()
-        .enumerate()
-        .filter(|(n, _)| !pairs.contains(&Some(*n)))
-        .map(|(_, rule)| rule)
-        .collect();
-    place(draft, listener, have, &pairs, &left);
-    let missing = pairs.iter().filter(|pair| pair.is_none()).count();
-    let over = (have.len() + missing).saturating_sub(QUOTA).min(left.len());
-    // At the wall something has to go before something else can come.
-    for rule in &left[..over] {
-        draft.order.build(None, Mutation::DeleteRule { arn: rule.arn.clone() });
+/// The rules of a listener, and which become which.
+pub(super) struct Rules<'a> {
+    listener: Ref<ListenerArn>,
+    wanted: Vec<Rule<Ref<TargetGroupArn>>>,
+    have: &'a [ObservedRule],
+    /// For each wanted rule, the one that becomes it.
+    pairs: Vec<Option<usize>>,
+    /// What becomes nothing.
+    left: Vec<&'a ObservedRule>,
+}
+
+impl<'a> Rules<'a> {
+    pub fn new(
+        listener: Ref<ListenerArn>,
+        have: &'a [ObservedRule],
+        wanted: &Listener<TargetGroupKey>,
+        fleet: &Fleet,
+    ) -> Self {
+        let wanted: Vec<Rule<Ref<TargetGroupArn>>> = wanted
+            .rules
+            .iter()
+            .map(|rule| Rule {
+                conditions: rule.conditions.clone(),
+                actions: fleet.actions(&rule.actions),
+                tags: rule.tags.clone(),
+                owner: rule.owner.clone(),
+            })
+            .collect();
+        let pairs = pair(&wanted, have);
+        let left = have
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| !pairs.contains(&Some(*n)))
+            .map(|(_, rule)| rule)
+            .collect();
+        Self {
+            listener,
+            wanted,
+            have,
+            pairs,
+            left,
+        }
     }
-    for ((rule, priority), pair) in wanted.iter().zip(1..).zip(&pairs) {
+
+    fn missing(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.is_none()).count()
+    }
+}
+
+/// Brings the rules of a load balancer's listeners in line, and removes `surplus` listeners.
+pub(super) fn build(draft: &mut Draft, listeners: &[Rules], surplus: &[&ObservedListener], fleet: &Fleet) {
+    for rules in listeners {
+        place(draft, rules);
+    }
+    let there = listeners.iter().map(|rules| rules.have.len() + rules.missing());
+    let beside = surplus.iter().map(|listener| listener.rules.len());
+    // At the wall something has to go before something else can come.
+    let mut over = there.chain(beside).sum::<usize>().saturating_sub(QUOTA);
+    let mut going: Vec<Mutation> = Vec::new();
+    for rule in listeners.iter().flat_map(|rules| &rules.left) {
+        let call = Mutation::DeleteRule { arn: rule.arn.clone() };
+        leave(draft, &mut going, &mut over, 1, call);
+    }
+    for listener in surplus {
+        let call = Mutation::DeleteListener {
+            arn: listener.arn.clone(),
+        };
+        leave(draft, &mut going, &mut over, listener.rules.len(), call);
+    }
+    for rules in listeners {
+        change(draft, rules, fleet);
+    }
+    for call in going {
+        draft.order.remove(call);
+    }
+}
+
+/// Removes so many rules at once where that many are over, and otherwise when everything else stands.
+fn leave(draft: &mut Draft, going: &mut Vec<Mutation>, over: &mut usize, rules: usize, call: Mutation) {
+    if *over == 0 || rules == 0 {
+        going.push(call);
+    } else {
+        *over = over.saturating_sub(rules);
+        draft.order.build(None, call);
+    }
+}
+
+/// Changes what differs and makes what is missing.
+fn change(draft: &mut Draft, rules: &Rules, fleet: &Fleet) {
+    for ((rule, priority), pair) in rules.wanted.iter().zip(1..).zip(&rules.pairs) {
         let owner = rule.owner.as_ref();
-        match pair.map(|n| &have[n]) {
+        match pair.map(|n| &rules.have[n]) {
             None => {
                 let call = Mutation::CreateRule {
-                    listener: listener.clone(),
+                    listener: rules.listener.clone(),
                     priority,
                     rule: rule.clone(),
                 };
@@ -81,9 +138,6 @@ pub(super) fn build(
                 tags.plan(&mut draft.order, owner, now.arn.as_str());
             }
         }
-    }
-    for rule in &left[over..] {
-        draft.order.remove(Mutation::DeleteRule { arn: rule.arn.clone() });
     }
 }
 
@@ -118,16 +172,11 @@ fn pair(wanted: &[Rule<Ref<TargetGroupArn>>], have: &[ObservedRule]) -> Vec<Opti
 }
 
 /// Moves whatever stands in the wrong place.
-fn place(
-    draft: &mut Draft,
-    listener: &Ref<ListenerArn>,
-    have: &[ObservedRule],
-    pairs: &[Option<usize>],
-    left: &[&ObservedRule],
-) {
-    let Ref::Known(listener) = listener else { return };
+fn place(draft: &mut Draft, rules: &Rules) {
+    let Ref::Known(listener) = &rules.listener else { return };
+    let have = rules.have;
     let mut moves: Vec<(Ref<RuleArn>, Priority)> = Vec::new();
-    for (pair, priority) in pairs.iter().zip(1..) {
+    for (pair, priority) in rules.pairs.iter().zip(1..) {
         if let Some(now) = pair.map(|n| &have[n])
             && now.priority != priority
         {
@@ -135,9 +184,9 @@ fn place(
         }
     }
     // What is to go stands in the way of what moves there, or is made there.
-    let wanted = u32::try_from(pairs.len()).unwrap_or(LAST);
+    let wanted = u32::try_from(rules.pairs.len()).unwrap_or(LAST);
     let mut end = LAST;
-    for rule in left.iter().filter(|rule| rule.priority <= wanted) {
+    for rule in rules.left.iter().filter(|rule| rule.priority <= wanted) {
         while have.iter().any(|other| other.priority == end) {
             end -= 1;
         }
