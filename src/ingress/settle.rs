@@ -80,8 +80,8 @@ fn round(before: &Wishes, fresh: &BTreeMap<ObjectKey, Option<Contribution>>) -> 
     }
 }
 
-/// Who redirects to nowhere, and why nowhere: first those who contradict themselves, then those who would redirect to
-/// nowhere also with everything else as it was, then those who changed.
+/// Who redirects to nowhere, and why nowhere: first those who would with everything else as it was, then those who
+/// changed; who did not may have lost the port to them.
 fn astray_in(before: &Wishes, settled: &Wishes, known: &BTreeMap<ObjectKey, String>) -> Vec<(ObjectKey, String)> {
     let lost = |with: &Wishes, member: &ObjectKey| conflict::redirect_problem(with, with[member].shared.ssl_redirect?);
     let all: Vec<(ObjectKey, String)> = settled
@@ -89,18 +89,13 @@ fn astray_in(before: &Wishes, settled: &Wishes, known: &BTreeMap<ObjectKey, Stri
         .filter(|member| !known.contains_key(*member))
         .filter_map(|member| Some((member.clone(), lost(settled, member)?)))
         .collect();
-    let contradicts = |member: &ObjectKey| {
-        let wishes = &settled[member];
-        let own = wishes.shared.ssl_redirect.and_then(|port| wishes.listeners.get(&port));
-        own.is_some_and(|own| own.protocol == ListenerProtocol::Http)
-    };
     let changed = |member: &ObjectKey| settled.get(member) != before.get(member);
     let alone = |member: &ObjectKey| {
         let mut as_it_was = before.clone();
         as_it_was.insert(member.clone(), settled[member].clone());
         changed(member) && lost(&as_it_was, member).is_some()
     };
-    let to_blame: [&dyn Fn(&ObjectKey) -> bool; 3] = [&contradicts, &alone, &changed];
+    let to_blame: [&dyn Fn(&ObjectKey) -> bool; 2] = [&alone, &changed];
     let turns = to_blame
         .iter()
         .map(|blame| all.iter().filter(|(member, _)| blame(member)).cloned());

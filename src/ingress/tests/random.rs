@@ -261,6 +261,12 @@ proptest! {
                 // An Event holds 1024 bytes, and what to write comes last.
                 prop_assert!(problem.detail.len() < 1024, "{problem}");
             }
+            for problem in built.problems.iter().filter(|problem| problem.severity == Severity::Blocking) {
+                let member = problem.member.as_ref().expect("a member");
+                // Without a group name nobody is a member of anything that could be kept.
+                let named = !problem.field.ends_with("group.name");
+                prop_assert!(!named || built.blocked.contains(member), "{problem}");
+            }
             for member in &built.blocked {
                 let told = |problem: &&Problem| problem.member.as_ref() == Some(member);
                 let why = built.problems.iter().find(|problem| told(problem) && problem.severity == Severity::Blocking);

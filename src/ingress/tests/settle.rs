@@ -182,6 +182,7 @@ proptest! {
             let now = settled(&before, &one);
             if now.blocked.contains(&member) {
                 prop_assert_eq!(&now.wishes, &before, "{}", member);
+                prop_assert_eq!(now.blocked, BTreeSet::from([member]));
             }
         }
     }
@@ -195,4 +196,79 @@ fn without_change(before: &Wishes, fresh: &Fresh, member: &ObjectKey) -> Fresh {
         None => drop(without.remove(member)),
     }
     without
+}
+
+/// `redirects` to 443, `listens` there for HTTPS, or does neither and has port 80 only.
+fn says(redirects: bool, listens: bool) -> Contribution {
+    let port = if listens {
+        (443, ListenerProtocol::Https)
+    } else {
+        (80, ListenerProtocol::Http)
+    };
+    Contribution {
+        order: 0,
+        shared: Shared {
+            ssl_redirect: redirects.then_some(443),
+            ..Shared::default()
+        },
+        listeners: BTreeMap::from([(port.0, listener(port.1, false))]),
+        target_groups: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn whoever_takes_the_port_of_redirects_away_from_himself_is_to_blame_and_not_the_others() {
+    let all = |a: Contribution, b: Contribution| BTreeMap::from([(member("a"), a), (member("b"), b)]);
+    let before = all(says(true, true), says(false, false));
+    // While `a` gives the port up that both redirect to, `b` begins to redirect.
+    let now = all(says(true, false), says(true, false));
+    let now = settled(
+        &before,
+        &now.into_iter().map(|(member, wishes)| (member, Some(wishes))).collect(),
+    );
+    assert_eq!(now.blocked, BTreeSet::from([member("a")]));
+    assert_eq!(now.wishes, all(says(true, true), says(true, false)));
+}
+
+#[test]
+fn a_redirect_whose_port_left_stays_and_is_told() {
+    let before = BTreeMap::from([(member("a"), says(true, false)), (member("b"), says(false, true))]);
+    let fresh = BTreeMap::from([(member("a"), Some(says(true, false)))]);
+    let now = settled(&before, &fresh);
+    assert_eq!(now.wishes.get(&member("a")), before.get(&member("a")));
+    let [problem] = &now.problems[..] else {
+        panic!("{:?}", now.problems)
+    };
+    assert!(problem.detail.contains("`443`"), "{problem}");
+}
+
+#[test]
+fn two_who_need_each_other_move_although_a_third_makes_a_mistake() {
+    let of = |scheme, tag: &str| Contribution {
+        shared: Shared {
+            scheme,
+            tags: BTreeMap::from([("tag".to_owned(), tag.to_owned())]),
+            ..Shared::default()
+        },
+        ..says(false, false)
+    };
+    let names = ["a", "b", "c"].map(member);
+    let neither = Contribution {
+        shared: Shared::default(),
+        ..says(false, false)
+    };
+    let (internal, facing) = (Some(Scheme::Internal), Some(Scheme::InternetFacing));
+    let before = names
+        .clone()
+        .into_iter()
+        .zip([of(internal, "x"), of(internal, "x"), neither.clone()])
+        .collect();
+    let now = [of(facing, "x"), of(facing, "x"), of(internal, "y")].map(Some);
+    let now = settled(&before, &names.clone().into_iter().zip(now).collect());
+    assert_eq!(now.blocked, BTreeSet::from([member("c")]));
+    let expected = names
+        .into_iter()
+        .zip([of(facing, "x"), of(facing, "x"), neither])
+        .collect();
+    assert_eq!(now.wishes, expected);
 }
