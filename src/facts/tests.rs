@@ -216,7 +216,7 @@ fn cluster(changes: &[Change]) -> Cluster {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_order_of_changes_of_different_objects_does_not_matter(

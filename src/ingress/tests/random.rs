@@ -228,7 +228,7 @@ fn team(around: &[Change], ingresses: &[Ingress], last_good: &LastGood) -> Optio
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn objects_may_come_in_any_order(

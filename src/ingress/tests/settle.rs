@@ -98,7 +98,7 @@ fn agrees(wishes: &Contribution, with: &Wishes, member: &ObjectKey) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nobody_loses_his_last_good_wishes_and_nothing_is_made_up((before, fresh) in histories()) {
@@ -176,13 +176,17 @@ proptest! {
     #[test]
     fn one_change_alone_makes_no_difference_when_it_is_blocked((before, fresh) in histories()) {
         let unchanged: Fresh = before.iter().map(|(member, wishes)| (member.clone(), Some(wishes.clone()))).collect();
+        // Whose redirect lost its port in the past is blocked whatever happens.
+        let lost = settled(&before, &unchanged).blocked;
         for (member, wishes) in fresh {
             let mut one = unchanged.clone();
             one.insert(member.clone(), wishes);
             let now = settled(&before, &one);
             if now.blocked.contains(&member) {
                 prop_assert_eq!(&now.wishes, &before, "{}", member);
-                prop_assert_eq!(now.blocked, BTreeSet::from([member]));
+                let mut blocked = lost.clone();
+                blocked.insert(member);
+                prop_assert_eq!(now.blocked, blocked);
             }
         }
     }
