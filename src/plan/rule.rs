@@ -1,8 +1,8 @@
-//! Rules of a listener: as few calls as possible, and no moment in which a request that is served before and after is
-//! not.
+//! Rules of a listener: as few calls as possible, and no moment in which a request that the same rule answers before and
+//! after is answered otherwise.
 //!
-//! 1. Equal rules are paired wherever they stand, then those with equal conditions, then those in the same place, unless
-//!    one that stood before would come to stand behind.
+//! 1. Equal rules are paired in order, wherever they stand, then those with equal conditions, then those in the same
+//!    place, unless one that stood before would come to stand behind.
 //! 2. Whatever stands in the wrong place moves, all in one call; what is to go is moved out of the way, to the end.
 //! 3. Pairs that differ are changed in place, what is missing is made, what is left is deleted last.
 
@@ -151,14 +151,12 @@ fn same(wanted: &Rule<Ref<TargetGroupArn>>, have: &ObservedRule) -> bool {
 /// For each wanted rule, the one that becomes it.
 fn pair(wanted: &[Rule<Ref<TargetGroupArn>>], have: &[ObservedRule]) -> Vec<Option<usize>> {
     let mut pairs = vec![None; wanted.len()];
-    // Of several rules for the same requests only the first gets any.
-    let first = |conditions: &[Condition]| have.iter().position(|rule| rule.rule.conditions == conditions);
     // Until it is changed it takes its old requests: from no rule that stood before it.
     let overtakes = |pairs: &[Option<usize>], w: usize, h: usize| pairs[w..].iter().flatten().any(|before| *before < h);
     type Fits<'a> = &'a dyn Fn(&[Option<usize>], usize, usize) -> bool;
     let fits: [Fits; 3] = [
         &|_, w, h| same(&wanted[w], &have[h]),
-        &|_, w, h| first(&wanted[w].conditions) == Some(h),
+        &|_, w, h| wanted[w].conditions == have[h].rule.conditions,
         &|pairs, w, h| have[h].priority as usize == w + 1 && !overtakes(pairs, w, h),
     ];
     for fits in fits {

@@ -65,6 +65,31 @@ pub fn change() -> impl Strategy<Value = (Wish, Wish)> {
     )
 }
 
+/// A listener whose rules are for the same few requests, and other such rules for it.
+pub fn crowded() -> impl Strategy<Value = (Wish, Wish)> {
+    let rule = (0..3_u8, 0..2_u8).prop_map(|(path, service)| RuleWish {
+        member: 0,
+        host: None,
+        path,
+        action: Do::To(Backend {
+            service,
+            by_name: false,
+        }),
+    });
+    let rules = vec(rule, 0..7);
+    (wish(), rules.clone(), rules).prop_map(|(mut before, rules, others)| {
+        let (port, mut listener) = before.listeners.pop_first().expect("a wish has a listener");
+        listener.rules = rules;
+        before.listeners = BTreeMap::from([(port, listener)]);
+        let mut after = before.clone();
+        after
+            .listeners
+            .values_mut()
+            .for_each(|listener| listener.rules.clone_from(&others));
+        (before, after)
+    })
+}
+
 fn scheme() -> impl Strategy<Value = Scheme> {
     prop_oneof![3 => Just(Scheme::Internal), 1 => Just(Scheme::InternetFacing)]
 }

@@ -2,7 +2,7 @@
 
 use super::{
     cases,
-    draw::{backend, change, rule, wish},
+    draw::{backend, change, crowded, rule, wish},
     equal::fulfils,
     run::{End, run, unwatched},
     safe::Owed,
@@ -26,6 +26,13 @@ fn arrive(world: &mut World, wish: &Wish) -> Result<End, TestCaseError> {
     let end = run(world, &intent, usize::MAX, &mut unwatched).map_err(TestCaseError::fail)?;
     fulfils(world, &intent).map_err(TestCaseError::fail)?;
     Ok(end)
+}
+
+fn stays_served(before: &Wish, after: &Wish) -> Result<(), TestCaseError> {
+    let mut world = settled(before);
+    let owed = Owed::between(&before.intent(), &after.intent());
+    let end = run(&mut world, &after.intent(), usize::MAX, &mut |world| owed.check(world));
+    end.map(drop).map_err(TestCaseError::fail)
 }
 
 /// What reading AWS anew does not tell.
@@ -75,9 +82,7 @@ proptest! {
 
     #[test]
     fn what_is_served_before_and_after_is_served_after_every_step((before, after) in change()) {
-        let mut world = settled(&before);
-        let owed = Owed::between(&before.intent(), &after.intent());
-        run(&mut world, &after.intent(), usize::MAX, &mut |world| owed.check(world)).map_err(TestCaseError::fail)?;
+        stays_served(&before, &after)?;
     }
 
     #[test]
@@ -173,6 +178,15 @@ proptest! {
             }
         }
         prop_assert_eq!(removed, gone);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(512))]
+
+    #[test]
+    fn rules_for_the_same_requests_never_overtake_each_other((before, after) in crowded()) {
+        stays_served(&before, &after)?;
     }
 }
 
