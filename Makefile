@@ -7,7 +7,7 @@ BIN := $(CARGO_TARGET_DIR)/debug
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: demo test fmt lint deny unit parity e2e cluster double build tools
+.PHONY: demo test fmt lint deny unit parity e2e cluster double build release tools
 
 demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
 	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
@@ -29,6 +29,9 @@ $(CARGO_DENY):
 
 build:                            ## every binary: the controller, the AWS double, the test cluster
 	cargo build --workspace --bins --quiet
+
+release:                          ## the controller as it is shipped: $(CARGO_TARGET_DIR)/release/albacore
+	RUSTFLAGS= cargo build --release --bin albacore --quiet
 
 tools: build                      ## control plane, kubectl and helm, built from source into the cache
 	@$(BIN)/albacore-cluster tools

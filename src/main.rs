@@ -3,6 +3,9 @@
 use albacore::{config::Config, run::run, telemetry};
 use std::process::ExitCode;
 
+#[cfg(all(tokio_unstable, not(debug_assertions)))]
+compile_error!("a release is built without tokio's unstable parts, which only tests use: `make release`");
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
