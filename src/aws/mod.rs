@@ -12,6 +12,7 @@ mod client;
 mod convert;
 mod endpoints;
 mod fault;
+mod interfaces;
 mod lookup;
 mod observe;
 mod perform;
@@ -19,6 +20,7 @@ mod resolve;
 
 pub use client::{AwsConfig, Place, discover};
 pub use fault::{Class, Fault};
+pub use interfaces::INTERFACES;
 
 use crate::{
     budget::{Ask, Budget, Permit, Service},
@@ -30,6 +32,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use census::Census;
 use client::Clients;
+use interfaces::Interfaces;
 use lookup::Lookup;
 use std::{
     collections::BTreeSet,
@@ -45,6 +48,7 @@ pub struct Aws {
     clock: Clock,
     lookup: Lookup,
     census: Census,
+    interfaces: Arc<tokio::sync::Mutex<Interfaces>>,
     /// Target groups that this process made and has not put a target into; nobody else has.
     made: Arc<Mutex<BTreeSet<TargetGroupArn>>>,
 }
@@ -78,6 +82,7 @@ impl Aws {
             clock,
             lookup: Lookup::default(),
             census: Census::default(),
+            interfaces: Arc::default(),
             made: Arc::default(),
         }
     }

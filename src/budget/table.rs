@@ -85,8 +85,8 @@ const TABLE: &[Row] = {
             "RemoveListenerCertificates", "RemoveTags", "SetIpAddressType", "SetRulePriorities", "SetSecurityGroups",
         ]), 20, 3.0),
         row(Ec2, Each(&[
-            "DescribeAvailabilityZones", "DescribeInstances", "DescribeRouteTables", "DescribeSecurityGroups",
-            "DescribeSubnets",
+            "DescribeAvailabilityZones", "DescribeInstances", "DescribeNetworkInterfaces", "DescribeRouteTables",
+            "DescribeSecurityGroups", "DescribeSubnets",
         ]), 100, 20.0),
         row(Ec2, Each(&[
             "AuthorizeSecurityGroupIngress", "CreateSecurityGroup", "DeleteSecurityGroup",

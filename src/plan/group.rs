@@ -75,8 +75,8 @@ impl Draft<'_> {
             .iter()
             .map(|group| self.security_group(group, managed.as_ref()))
             .collect::<Option<_>>()?;
-        let fleet = target_group::build(self, chosen, &others);
         let arn = load_balancer::build(self, wanted, chosen, groups);
+        let fleet = target_group::build(self, chosen, &others);
         listener::build(self, &arn, chosen, &fleet);
         let current = self.switch(chosen, &others, &fleet);
         self.retire(chosen, &others, current.as_ref());
@@ -105,9 +105,16 @@ impl Draft<'_> {
                 .remove(Mutation::DeleteTargetGroup { arn: group.arn.clone() });
         }
         if let Some(group) = &self.observed.security_group {
-            self.order.remove(Mutation::DeleteSecurityGroup {
-                group: group.id.clone(),
-            });
+            self.delete_security_group(group.id.clone());
+        }
+    }
+
+    /// Deletes a security group, once the network interfaces of the load balancers that had it are gone too.
+    fn delete_security_group(&mut self, group: SecurityGroupId) {
+        if self.readiness.unused.contains(&group) {
+            self.order.remove(Mutation::DeleteSecurityGroup { group });
+        } else {
+            self.waits.push(Wait::Unused(group));
         }
     }
 
@@ -187,7 +194,7 @@ impl Draft<'_> {
             self.order.remove(Mutation::DeleteTargetGroup { arn });
         }
         if let Some(group) = unguarded.cloned() {
-            self.order.remove(Mutation::DeleteSecurityGroup { group });
+            self.delete_security_group(group);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Intent × observed → plan. Pure.
 //!
 //! ```text
-//! security group ─► target groups ─► load balancer ─► listeners ─► rules      build: create, switch
+//! security group ─► load balancer ─► target groups ─► listeners ─► rules      build: create, switch
 //! rules, listeners ◄─ load balancers ◄─ target groups ◄─ security group       remove: in reverse
 //! tags that only follow a rule's place                                        tidy
 //! ```
-//! Create, switch, delete: every prefix of a plan is safe to stop at, and planning anew from where it stopped ends in
+//! A load balancer comes first among what is built, because AWS grants one in five seconds and takes minutes to provision it:
+//! everything else is made meanwhile. Create, switch, delete: every prefix of a plan is safe to stop at, and planning anew from where it stopped ends in
 //! the same state.
 
 mod apply;

@@ -17,6 +17,9 @@ pub struct Readiness {
     /// Retired load balancers ([`Observed::retired`](super::Observed)) that nobody finds by name any more: time to live
     /// of their DNS name plus drain have passed since the switch.
     pub lingered: BTreeSet<LoadBalancerArn>,
+    /// Security groups that no network interface has any more: those of a load balancer stay for minutes after it is
+    /// deleted. Asked only of those that a plan waits for ([`Wait::Unused`]).
+    pub unused: BTreeSet<SecurityGroupId>,
     /// Tag keys that somebody else manages (`--external-managed-tags`): neither set nor removed.
     pub external_tags: BTreeSet<String>,
 }
@@ -37,6 +40,8 @@ pub enum Wait {
     Active(LoadBalancerArn),
     /// Clients stop using a load balancer that was replaced.
     Linger(LoadBalancerArn),
+    /// The network interfaces that have a security group go: AWS deletes none before.
+    Unused(SecurityGroupId),
     /// The target group that still has the last of the possible names is deleted.
     Name(TargetGroupKey),
 }
@@ -53,6 +58,10 @@ impl fmt::Display for Wait {
             Self::Linger(arn) => write!(
                 f,
                 "clients may still use the replaced load balancer {arn} under its old name"
+            ),
+            Self::Unused(group) => write!(
+                f,
+                "network interfaces of deleted load balancers still have security group {group}; AWS removes them within minutes"
             ),
             Self::Name(key) => write!(
                 f,

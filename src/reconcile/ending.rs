@@ -38,15 +38,18 @@ impl Task<'_> {
         };
         self.report(built, &plan.problems, &outcome).await;
         let gone = intent.load_balancer.is_none() && self.memory.observed.is_nothing() && unproven.is_none();
+        let last = gone && built.active.is_empty();
+        // Before the finalizers: a member that has one makes the next process look for what is left, but nobody would own
+        // an object that outlived them all.
+        if last && let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
+            return said_no(fault);
+        }
         if (!built.active.is_empty() || gone)
             && let Err(outcome) = self.release(built).await
         {
             return outcome;
         }
-        if gone && built.active.is_empty() {
-            if let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
-                return said_no(fault);
-            }
+        if last {
             self.controller.forget_group(self.key);
         }
         outcome

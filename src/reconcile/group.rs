@@ -13,7 +13,7 @@ use super::{
     state::{self, GroupMemory},
 };
 use crate::{
-    aws::Fault,
+    aws::{Fault, INTERFACES},
     execute::Stopped,
     facts::{Cluster, Membership},
     ingress::{self, BuildInput, Built, Refused, annotation::VERIFY},
@@ -468,6 +468,11 @@ impl Task<'_> {
                         news |= self.readiness.lingered.insert(arn.clone());
                     }
                 }
+                Wait::Unused(group) => {
+                    if self.controller.aws.is_unused(&self.unit, group).await? {
+                        news |= self.readiness.unused.insert(group.clone());
+                    }
+                }
                 Wait::Targets { arn: None, .. } | Wait::Backend | Wait::Name(_) => {}
             }
         }
@@ -503,6 +508,7 @@ pub(super) fn waiting(waits: &[Wait]) -> Outcome {
         Wait::Targets { .. } => HEALTH,
         Wait::Active(_) => PROVISIONING,
         Wait::Linger(_) => LINGER / 8,
+        Wait::Unused(_) => INTERFACES,
         // These units wake the group themselves; looking again is for the case that they could not.
         Wait::Backend | Wait::Name(_) => Duration::from_secs(30),
     };

@@ -7,7 +7,7 @@ use super::{
     refused, state,
 };
 use crate::{
-    aws::{Class, Fault},
+    aws::{Class, Fault, INTERFACES},
     execute::Stopped,
     k8s::memory,
     model::*,
@@ -100,7 +100,23 @@ impl Controller {
                     Err(fault) => return failed(&fault),
                 }
             }
-            let plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
+            let mut plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
+            let deletes = |step: &Step| matches!(step.call, Mutation::DeleteSecurityGroup { .. });
+            if let (true, Some(backend)) = (plan.steps.iter().any(deletes), &observed.backend) {
+                match self.aws.is_unused(&Unit::Network, &backend.id).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        plan.steps.retain(|step| !deletes(step));
+                        if plan.steps.is_empty() {
+                            return Outcome::Waiting {
+                                on: "network interfaces of deleted load balancers to go".to_owned(),
+                                again: INTERFACES,
+                            };
+                        }
+                    }
+                    Err(fault) => return failed(&fault),
+                }
+            }
             if plan.steps.is_empty() {
                 let notes = self.notes();
                 return match notes.network_unproven {

@@ -75,6 +75,11 @@ impl Journal {
         &self.entries
     }
 
+    /// How many calls there were, forgotten ones too.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Forgets all entries.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -150,6 +150,11 @@ impl Double {
             .collect()
     }
 
+    /// How many calls there were since the double began.
+    pub fn calls(&self) -> u64 {
+        self.gate().journal.count()
+    }
+
     /// Forgets the calls so far; numbers go on.
     pub fn clear_journal(&self) {
         self.gate().journal.clear();

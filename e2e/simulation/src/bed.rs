@@ -3,30 +3,26 @@
 use crate::{
     api::{Resource, Server},
     objects,
+    replica::Replica,
     tripwire::Tripwire,
-    world::{self, CLUSTER, REGION, World},
+    world::{self, CLUSTER, World},
 };
 use albacore::{
-    aws::{Aws, Place},
-    budget::{Budget, BudgetConfig},
-    k8s::{Leadership, watch},
+    k8s::Leadership,
     model::{Scheme, Settings, TargetType},
-    reconcile::{self, Parts},
-    telemetry::{Clock, Metrics},
+    telemetry::Clock,
 };
 use albacore_aws::{Double, Options, call::Service, journal::Entry};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::{
-    sync::oneshot,
-    task::{JoinHandle, JoinSet},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 /// How long nothing may happen for everything to count as settled: longer than anything but a load balancer that
 /// lingers, and a name that was not found, waits.
 pub const QUIET: Duration = Duration::from_secs(100);
+
+/// How often it is looked whether anything happened.
+pub const STEP: Duration = Duration::from_secs(5);
 
 /// Everything.
 pub struct Bed {
@@ -38,19 +34,11 @@ pub struct Bed {
     pub api: Server,
     /// What the operator configured.
     pub settings: Settings,
-    /// Between the controller and AWS.
-    pub wire: Tripwire,
     /// Whether the controller leads; at once, unless a test says otherwise.
     pub leadership: Leadership,
     /// What time it is, from the beginning of the world on.
-    clock: Clock,
-    running: Option<Running>,
-}
-
-struct Running {
-    stop: oneshot::Sender<()>,
-    controller: JoinHandle<()>,
-    _watches: JoinSet<()>,
+    pub(crate) clock: Clock,
+    running: Option<Replica>,
 }
 
 impl Bed {
@@ -84,7 +72,6 @@ impl Bed {
             world,
             api,
             settings,
-            wire: Tripwire::default(),
             leadership: Leadership::alone(),
             clock,
             running: None,
@@ -134,66 +121,34 @@ impl Bed {
     /// Starts a controller.
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "a controller is running");
-        self.wire = Tripwire::default();
-        let place = Place {
-            region: REGION.to_owned(),
-            vpc: self.settings.vpc.clone(),
-        };
-        let credentials = SharedCredentialsProvider::new(Credentials::for_tests());
-        let budget = Budget::new(BudgetConfig::default());
-        let client = self.api.client();
-        let mut watches = JoinSet::new();
-        let seen = watch::start(&client, None, &mut watches);
-        let parts = Parts {
-            settings: self.settings.clone(),
-            aws: Aws::through(
-                self.wire.over(self.double.http_client()),
-                credentials,
-                &place,
-                budget,
-                self.clock.clone(),
-            ),
-            client,
-            instance: "albacore-0".to_owned(),
-            leadership: self.leadership.clone(),
-            clock: self.clock.clone(),
-            metrics: Metrics::default(),
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let controller = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            if let Err(fault) = reconcile::run(parts, seen, stopped).await {
-                tracing::warn!(%fault, "the controller ended");
-            }
-        });
-        self.running = Some(Running {
-            stop,
-            controller,
-            _watches: watches,
-        });
+        self.running = Some(Replica::start(self, self.leadership.clone()));
+    }
+
+    /// Between the controller and AWS.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn wire(&self) -> &Tripwire {
+        &self.running.as_ref().expect("a controller that runs").wire
     }
 
     /// Stops the controller as SIGTERM does.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            drop(running.stop);
-            running.controller.await.expect("a controller that ends in order");
+            running.stop().await;
         }
     }
 
     /// Ends the controller as SIGKILL does: in the middle of whatever it does.
     pub async fn crash(&mut self) {
         if let Some(running) = self.running.take() {
-            running.controller.abort();
-            drop(running.controller.await);
+            running.crash().await;
         }
     }
 
     /// Whether the controller is running.
     pub fn is_running(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| !running.controller.is_finished())
+        self.running.as_ref().is_some_and(|running| !running.has_ended())
     }
 
     /// Waits until nothing has happened for [`QUIET`], in AWS or in Kubernetes.
@@ -209,13 +164,12 @@ impl Bed {
     /// # Panics
     /// When that is not so within four hours.
     pub async fn settle_for(&self, quiet: Duration) {
-        let state = || (self.wire.calls(), self.api.store().revision());
+        let state = || (self.double.calls(), self.api.store().revision());
         let (mut before, mut still) = (state(), Duration::ZERO);
-        let step = Duration::from_secs(5);
-        for _ in 0..4 * 3600 / step.as_secs() {
-            sleep(step).await;
+        for _ in 0..4 * 3600 / STEP.as_secs() {
+            sleep(STEP).await;
             let now = state();
-            still = if now == before { still + step } else { Duration::ZERO };
+            still = if now == before { still + STEP } else { Duration::ZERO };
             before = now;
             if still >= quiet {
                 return;
@@ -247,7 +201,8 @@ impl Bed {
     }
 }
 
-fn told(entry: &Entry) -> String {
+/// A call, for messages.
+pub fn told(entry: &Entry) -> String {
     let error = entry.error.as_deref().unwrap_or_default();
     format!("{} {} {error} {}", entry.n, entry.operation, entry.params)
 }

@@ -5,5 +5,8 @@ pub mod bed;
 pub mod conformance;
 pub mod objects;
 pub mod picture;
+pub mod replica;
+pub mod scale;
+pub mod seeds;
 pub mod tripwire;
 pub mod world;

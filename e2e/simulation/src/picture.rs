@@ -1,9 +1,9 @@
 //! What AWS and Kubernetes hold, without what differs from run to run: ARNs, ids, and names made of them.
 
 use crate::bed::Bed;
-use albacore_aws::{elbv2::state as elbv2, world::Region};
+use albacore_aws::{Double, elbv2::state as elbv2, world::Region};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that a controller makes, by names and tags.
 pub fn of(bed: &Bed) -> Value {
@@ -180,4 +180,68 @@ fn of_region(region: &Region) -> Value {
     }
     security_groups.sort_by_key(Value::to_string);
     json!({"load balancers": load_balancers, "target groups": target_groups, "security groups": security_groups})
+}
+
+/// Everything that is not ours.
+pub fn strangers(double: &Double) -> BTreeSet<String> {
+    let world = double.world();
+    let mut all = BTreeSet::new();
+    for region in world.regions.values() {
+        let elb = &region.elbv2;
+        let is_ours = |arn: &String| {
+            elb.tags
+                .get(arn)
+                .is_some_and(|tags| tags.contains_key("elbv2.k8s.aws/cluster"))
+        };
+        for lb in elb.load_balancers.values().filter(|lb| !is_ours(&lb.arn)) {
+            all.insert(format!("{lb:?} {:?}", elb.tags.get(&lb.arn)));
+            let listeners = elb
+                .listeners
+                .values()
+                .filter(|listener| listener.load_balancer == lb.arn);
+            all.extend(listeners.map(|listener| format!("{listener:?}")));
+        }
+        all.extend(
+            elb.target_groups
+                .values()
+                .filter(|group| !is_ours(&group.arn))
+                .map(|group| format!("{group:?}")),
+        );
+        for (id, group) in &region.ec2.security_groups {
+            let tags = region.ec2.tags.get(id);
+            if tags.is_none_or(|tags| !tags.contains_key("elbv2.k8s.aws/cluster")) && group.name != "nodes" {
+                all.insert(format!("{group:?} {tags:?}"));
+            }
+        }
+    }
+    all
+}
+
+/// Paths at which two values differ.
+pub fn difference(expected: &Value, got: &Value) -> Vec<String> {
+    fn walk(path: &str, a: &Value, b: &Value, all: &mut Vec<String>) {
+        match (a, b) {
+            (Value::Object(x), Value::Object(y)) => {
+                let keys: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
+                for key in keys {
+                    walk(
+                        &format!("{path}.{key}"),
+                        x.get(key).unwrap_or(&Value::Null),
+                        y.get(key).unwrap_or(&Value::Null),
+                        all,
+                    );
+                }
+            }
+            (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+                for (n, (x, y)) in x.iter().zip(y).enumerate() {
+                    walk(&format!("{path}[{n}]"), x, y, all);
+                }
+            }
+            _ if a == b => {}
+            _ => all.push(format!("{path}: expected {a}, got {b}")),
+        }
+    }
+    let mut all = Vec::new();
+    walk("", expected, got, &mut all);
+    all
 }

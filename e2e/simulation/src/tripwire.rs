@@ -28,6 +28,11 @@ impl Tripwire {
         self.at.store(self.calls.load(Ordering::SeqCst) + nth, Ordering::SeqCst);
     }
 
+    /// Does not trip any more.
+    pub fn mend(&self) {
+        self.at.store(0, Ordering::SeqCst);
+    }
+
     /// Calls that went over the wire so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)

@@ -10,7 +10,7 @@ use albacore_simulation::{
     picture, world,
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Longer than a load balancer that was replaced lingers.
 const LONG: Duration = Duration::from_secs(400);
@@ -184,7 +184,7 @@ async fn bed(lag: Duration) -> Bed {
 /// Runs a scenario with trouble at its nth call; `None` when it makes fewer calls.
 async fn run(scenario: &Scenario, trouble: Option<(Trouble, u64)>, and_then: fn(&Bed)) -> Option<(Value, u64)> {
     let mut bed = bed(scenario.lag).await;
-    let strangers = strangers(&bed.double);
+    let strangers = picture::strangers(&bed.double);
     bed.start();
     (scenario.before)(&bed);
     bed.settle_for(LONG).await;
@@ -197,10 +197,10 @@ async fn run(scenario: &Scenario, trouble: Option<(Trouble, u64)>, and_then: fn(
             and_then(&bed);
         }
         Some((trouble, nth)) => {
-            let before = bed.wire.calls();
+            let before = bed.wire().calls();
             let fault = |kind| Fault::new(kind).nth(nth);
             match trouble {
-                Trouble::Crash => bed.wire.set(nth),
+                Trouble::Crash => bed.wire().set(nth),
                 Trouble::Throttle => bed.double.inject(fault(Kind::Throttle)),
                 Trouble::ServerError => bed.double.inject(fault(Kind::Error {
                     status: 503,
@@ -213,9 +213,9 @@ async fn run(scenario: &Scenario, trouble: Option<(Trouble, u64)>, and_then: fn(
             (scenario.change)(&bed);
             let struck = async {
                 if trouble == Trouble::Crash {
-                    bed.wire.tripped().await;
+                    bed.wire().tripped().await;
                 } else {
-                    while bed.wire.calls() < before + nth {
+                    while bed.wire().calls() < before + nth {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
@@ -241,7 +241,7 @@ async fn run(scenario: &Scenario, trouble: Option<(Trouble, u64)>, and_then: fn(
         panic!("{what}: there were {seen:?} at once: {:#?}", told());
     }
     assert_eq!(
-        self::strangers(&bed.double),
+        picture::strangers(&bed.double),
         strangers,
         "{what}: somebody else's was touched: {:#?}",
         told()
@@ -292,41 +292,6 @@ fn ours(double: &Double) -> (usize, usize) {
     sum
 }
 
-/// Everything that is not ours.
-fn strangers(double: &Double) -> BTreeSet<String> {
-    let world = double.world();
-    let mut all = BTreeSet::new();
-    for region in world.regions.values() {
-        let elb = &region.elbv2;
-        let is_ours = |arn: &String| {
-            elb.tags
-                .get(arn)
-                .is_some_and(|tags| tags.contains_key("elbv2.k8s.aws/cluster"))
-        };
-        for lb in elb.load_balancers.values().filter(|lb| !is_ours(&lb.arn)) {
-            all.insert(format!("{lb:?} {:?}", elb.tags.get(&lb.arn)));
-            let listeners = elb
-                .listeners
-                .values()
-                .filter(|listener| listener.load_balancer == lb.arn);
-            all.extend(listeners.map(|listener| format!("{listener:?}")));
-        }
-        all.extend(
-            elb.target_groups
-                .values()
-                .filter(|group| !is_ours(&group.arn))
-                .map(|group| format!("{group:?}")),
-        );
-        for (id, group) in &region.ec2.security_groups {
-            let tags = region.ec2.tags.get(id);
-            if tags.is_none_or(|tags| !tags.contains_key("elbv2.k8s.aws/cluster")) && group.name != "nodes" {
-                all.insert(format!("{group:?} {tags:?}"));
-            }
-        }
-    }
-    all
-}
-
 async fn exhaust(scenario: &Scenario) {
     let (expected, _) = run(scenario, None, scenario.and_then)
         .await
@@ -346,7 +311,7 @@ async fn exhaust(scenario: &Scenario) {
             let Some((picture, _)) = run(scenario, Some((trouble, nth)), scenario.and_then).await else {
                 break;
             };
-            let difference = difference(&expected, &picture);
+            let difference = picture::difference(&expected, &picture);
             assert!(
                 difference.is_empty(),
                 "{}: {trouble:?} at call {nth}: {difference:#?}",
@@ -361,35 +326,6 @@ async fn exhaust(scenario: &Scenario) {
         scenario.name
     );
     println!("{}: {calls} calls, {runs} runs", scenario.name);
-}
-
-/// Paths at which two values differ.
-fn difference(expected: &Value, got: &Value) -> Vec<String> {
-    fn walk(path: &str, a: &Value, b: &Value, all: &mut Vec<String>) {
-        match (a, b) {
-            (Value::Object(x), Value::Object(y)) => {
-                let keys: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
-                for key in keys {
-                    walk(
-                        &format!("{path}.{key}"),
-                        x.get(key).unwrap_or(&Value::Null),
-                        y.get(key).unwrap_or(&Value::Null),
-                        all,
-                    );
-                }
-            }
-            (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
-                for (n, (x, y)) in x.iter().zip(y).enumerate() {
-                    walk(&format!("{path}[{n}]"), x, y, all);
-                }
-            }
-            _ if a == b => {}
-            _ => all.push(format!("{path}: expected {a}, got {b}")),
-        }
-    }
-    let mut all = Vec::new();
-    walk("", expected, got, &mut all);
-    all
 }
 
 #[tokio::test(start_paused = true)]

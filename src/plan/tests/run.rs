@@ -85,6 +85,7 @@ fn answer(world: &mut World, waits: &[Wait], readiness: &mut Readiness) -> Resul
                 checked && readiness.ready.insert(arn.clone())
             }
             Wait::Active(arn) => readiness.active.insert(arn.clone()),
+            Wait::Unused(group) => readiness.unused.insert(group.clone()),
             Wait::Linger(arn) => readiness.lingered.insert(arn.clone()),
             Wait::Targets { arn: None, .. } | Wait::Name(_) => false,
         };

@@ -9,11 +9,13 @@
 //! ([`crate::conformance`] has it in full, and holds a real server to it). There is no admission, no defaulting and no
 //! authorisation.
 
+mod link;
 mod pages;
 mod resource;
 mod server;
 mod store;
 
+pub use link::Link;
 pub use resource::{Resource, path_of};
 pub use server::{Reply, Request, Server};
 pub use store::{Refusal, Store};

@@ -1,0 +1,142 @@
+//! `albacore-simulation`: what simulations show, from the command line.
+
+use albacore_simulation::{
+    bed,
+    scale::{Figures, Scale},
+    seeds,
+};
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Simulations of the whole controller.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Random wishes and random trouble: seeds, one after the other.
+    Seeds {
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// How many.
+        #[arg(long, default_value_t = 1)]
+        count: u64,
+        /// Whether everything that happened is told.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// What many groups cost, and how long they take, under the buckets that AWS documents.
+    Bench {
+        /// Where the figures are written, as JSON.
+        #[arg(long)]
+        output: PathBuf,
+        /// Numbers of groups.
+        #[arg(long, value_delimiter = ',', default_values_t = [50, 300, 900])]
+        groups: Vec<usize>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Seeds { from, count, verbose } => run_seeds(from..from + count, verbose),
+        Command::Bench { output, groups } => bench(&groups).and_then(|rows| write(&output, &rows)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs seeds on all processors, each on one thread.
+fn run_seeds(seeds: std::ops::Range<u64>, verbose: bool) -> Result<()> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(Vec::new());
+    let lanes = std::thread::available_parallelism()?.get();
+    std::thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = seeds::run(seed);
+                    if verbose {
+                        println!("{}", outcome.story);
+                        outcome.journal.iter().for_each(|call| println!("{}", bed::told(call)));
+                    }
+                    if let Some(broken) = outcome.broken {
+                        println!("seed {seed}: {broken}\n  alone: make simulate FROM={seed} SEEDS=1 VERBOSE=1");
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let count = seeds.end - seeds.start;
+    println!("{} of {count} seeds hold", count - failed.len() as u64);
+    ensure!(failed.is_empty(), "seeds {failed:?} do not hold");
+    Ok(())
+}
+
+/// All figures of these numbers of groups.
+fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
+    let mut rows = Vec::new();
+    println!(
+        "{:<48} {:>6} {:>6} {:>9} {:>8} {:>8} {:>6}",
+        "", "calls", "needed", "throttled", "seconds", "bound", "ratio"
+    );
+    for &groups in groups {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()?;
+        rows.extend(runtime.block_on(async {
+            let mut scale = Scale::new(groups).await;
+            let create = tell(scale.create().await);
+            let [restart, new] = scale.restart().await.map(tell);
+            let delete = tell(scale.delete().await);
+            [create, restart, new, delete]
+        }));
+    }
+    Ok(rows)
+}
+
+fn tell(row: Figures) -> Figures {
+    println!(
+        "{:<48} {:>6} {:>6} {:>9} {:>8.1} {:>8.1} {:>6.3}",
+        row.name, row.calls, row.needed, row.throttled, row.seconds, row.bound, row.ratio
+    );
+    row
+}
+
+/// Writes figures, every one of which must be there.
+fn write(output: &PathBuf, rows: &[Figures]) -> Result<()> {
+    for row in rows {
+        let there = [row.seconds, row.bound, row.ratio]
+            .iter()
+            .all(|figure| figure.is_finite());
+        ensure!(there, "a figure of `{}` is missing: {row:?}", row.name);
+    }
+    if let Some(folder) = output.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let text = serde_json::to_string_pretty(rows)?;
+    std::fs::write(output, text + "\n").with_context(|| output.display().to_string())
+}

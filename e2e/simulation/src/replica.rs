@@ -1,0 +1,129 @@
+//! A process of the controller: what `albacore::run` wires together, over the simulated wires.
+
+use crate::{api::Link, bed::Bed, tripwire::Tripwire, world::REGION};
+use albacore::{
+    aws::{Aws, Place},
+    budget::{Budget, BudgetConfig},
+    k8s::{Contender, Leadership, LeaseConfig, watch},
+    reconcile::{self, Parts},
+    telemetry::Metrics,
+};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use tokio::{
+    sync::watch as flag,
+    task::{JoinHandle, JoinSet},
+};
+
+/// The Lease of the chart, and of ALBC.
+pub const LEASE: (&str, &str) = ("kube-system", "aws-load-balancer-controller-leader");
+
+/// A running process.
+pub struct Replica {
+    /// Between it and AWS.
+    pub wire: Tripwire,
+    /// Between it and the API server.
+    pub link: Link,
+    stop: flag::Sender<bool>,
+    drained: flag::Sender<bool>,
+    controller: JoinHandle<()>,
+    contender: Option<JoinHandle<()>>,
+    _watches: JoinSet<()>,
+}
+
+impl Replica {
+    /// Starts one that leads as `leadership` says.
+    pub fn start(bed: &Bed, leadership: Leadership) -> Self {
+        Self::run(bed, "albacore-0", |_| (leadership, None))
+    }
+
+    /// Starts one that contends for the Lease.
+    pub fn contend(bed: &Bed, identity: &str) -> Self {
+        Self::run(bed, identity, |wiring| {
+            let names = LeaseConfig::new(LEASE.0, LEASE.1, identity);
+            let (contender, leadership) = Contender::new(bed.api.client_over(wiring.link.clone()), names);
+            let (stopped, drained) = (wiring.stop.subscribe(), wiring.drained.subscribe());
+            (
+                leadership,
+                Some(tokio::spawn(contender.run(raised(stopped), raised(drained)))),
+            )
+        })
+    }
+
+    fn run(bed: &Bed, identity: &str, lead: impl FnOnce(&Wiring) -> (Leadership, Option<JoinHandle<()>>)) -> Self {
+        let wiring = Wiring::default();
+        let (leadership, contender) = lead(&wiring);
+        let wire = Tripwire::default();
+        let place = Place {
+            region: REGION.to_owned(),
+            vpc: bed.settings.vpc.clone(),
+        };
+        let client = bed.api.client_over(wiring.link.clone());
+        let mut watches = JoinSet::new();
+        let seen = watch::start(&client, None, &mut watches);
+        let parts = Parts {
+            settings: bed.settings.clone(),
+            aws: Aws::through(
+                wire.over(bed.double.http_client()),
+                SharedCredentialsProvider::new(Credentials::for_tests()),
+                &place,
+                Budget::new(BudgetConfig::default()),
+                bed.clock.clone(),
+            ),
+            client,
+            instance: identity.to_owned(),
+            leadership,
+            clock: bed.clock.clone(),
+            metrics: Metrics::default(),
+        };
+        let stopped = raised(wiring.stop.subscribe());
+        let controller = tokio::spawn(async move {
+            if let Err(fault) = reconcile::run(parts, seen, stopped).await {
+                tracing::warn!(%fault, "the controller ended");
+            }
+        });
+        Self {
+            wire,
+            link: wiring.link,
+            stop: wiring.stop,
+            drained: wiring.drained,
+            controller,
+            contender,
+            _watches: watches,
+        }
+    }
+
+    /// Ends it as SIGTERM does.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.controller.await.expect("a controller that ends in order");
+        self.drained.send_replace(true);
+        if let Some(contender) = self.contender {
+            contender.await.expect("a contender that ends in order");
+        }
+    }
+
+    /// Ends it as SIGKILL does: in the middle of whatever it does.
+    pub async fn crash(self) {
+        for task in std::iter::once(self.controller).chain(self.contender) {
+            task.abort();
+            drop(task.await);
+        }
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.controller.is_finished()
+    }
+}
+
+#[derive(Default)]
+struct Wiring {
+    link: Link,
+    stop: flag::Sender<bool>,
+    drained: flag::Sender<bool>,
+}
+
+/// Ends when the flag is raised, or when nobody is left to raise it.
+async fn raised(mut flag: flag::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}

@@ -1,0 +1,314 @@
+//! Many groups at once under the buckets that AWS documents: what they cost, how long they take, and how long they must
+//! take because of the buckets alone.
+
+use crate::{
+    api::Resource,
+    bed::{Bed, Calls, QUIET, STEP},
+    objects::{self, Ingress},
+    world::{REGION, sdk_config},
+};
+use albacore_aws::{Options, bucket, call::Service, world::ACCOUNT};
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use serde::Serialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// Services of a group, each with a path of its own.
+pub const SERVICES: usize = 5;
+/// Subnets of all load balancers: names, zones, addresses.
+const SUBNETS: [(&str, &str, &str); 3] = [
+    ("wide-a", "a", "10.0.128.0/20"),
+    ("wide-b", "b", "10.0.144.0/20"),
+    ("wide-c", "c", "10.0.160.0/20"),
+];
+/// Namespaces that the groups are spread over.
+const TEAMS: usize = 10;
+/// How often the world is looked at while something is waited for; an error of every time measured.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long anything may take that is measured.
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+
+/// What something cost, and what it had to cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// What was done.
+    pub name: String,
+    /// Calls of any kind to any service.
+    pub calls: usize,
+    /// Those that are needed: the writes that make the difference.
+    pub needed: usize,
+    /// Calls that AWS refused for want of tokens.
+    pub throttled: usize,
+    /// From the moment users asked until it was so.
+    pub seconds: f64,
+    /// What the buckets alone impose on the writes needed, and AWS' own delays where it makes one wait.
+    pub bound: f64,
+    /// `seconds` by `bound`.
+    pub ratio: f64,
+}
+
+/// Writes by operation.
+type Writes = BTreeMap<(Service, &'static str), usize>;
+
+/// A cluster of many groups.
+pub struct Scale {
+    /// Everything.
+    pub bed: Bed,
+    groups: usize,
+}
+
+impl Scale {
+    /// An empty cluster, for this many groups, with a controller.
+    pub async fn new(groups: usize) -> Self {
+        let mut bed = Bed::new(Options::default()).await;
+        // What AWS grants on request; by default 50 load balancers and 3 000 target groups a Region.
+        for name in ["application-load-balancers", "target-groups"] {
+            bed.double.set_quota(ACCOUNT, REGION, name, 100_000);
+        }
+        wide_subnets(&bed).await.expect("subnets");
+        for group in 0..groups.min(TEAMS) {
+            bed.apply(objects::namespace(&team(group)));
+        }
+        bed.start();
+        bed.settle().await;
+        bed.take_calls();
+        Self { bed, groups }
+    }
+
+    /// Creates all groups at once.
+    pub async fn create(&self) -> Figures {
+        let groups = 0..self.groups;
+        let figures = self.measure("create", &writes(self.groups, true), || {
+            groups.clone().for_each(|group| self.add(group));
+        });
+        figures.until(|bed| served(bed) == self.groups).await
+    }
+
+    /// Replaces the controller's process; then once more, and asks for one more group at the same moment.
+    pub async fn restart(&mut self) -> [Figures; 2] {
+        self.bed.stop().await;
+        self.bed.take_calls();
+        let began = Instant::now();
+        self.bed.start();
+        self.bed.settle().await;
+        let seconds = (began.elapsed() - QUIET).as_secs_f64();
+        let calls = self.bed.take_calls();
+        let restart = Figures {
+            name: format!("restart with {} groups", self.groups),
+            calls: calls.0.len(),
+            needed: 0,
+            throttled: throttled(&calls),
+            seconds,
+            // Nothing has to be done; this is how soon that is noticed.
+            bound: STEP.as_secs_f64(),
+            ratio: seconds / STEP.as_secs_f64(),
+        };
+        let (more, alone) = (self.groups, alone().await);
+        self.bed.stop().await;
+        self.bed.start();
+        let mut new = self.measure("a new Ingress at the restart of", &writes(1, false), || self.add(more));
+        new.bound = alone.seconds;
+        let new = new.until(|bed| served(bed) == more + 1).await;
+        self.remove(more);
+        self.bed.settle().await;
+        self.bed.take_calls();
+        [restart, new]
+    }
+
+    /// Deletes all groups at once.
+    pub async fn delete(&self) -> Figures {
+        let mut figures = self.measure("delete", &deletes(self.groups), || {
+            (0..self.groups).for_each(|group| self.remove(group));
+        });
+        // A security group goes when the network interfaces of its load balancer are gone.
+        let load_balancers = Writes::from([((Service::Elbv2, "DeleteLoadBalancer"), self.groups)]);
+        let linger = self.bed.double.world().options.interface_linger;
+        figures.bound = figures.bound.max(bound(&load_balancers) + linger.as_secs_f64());
+        let gone = |bed: &Bed| {
+            bed.holds() == (0, 0, 0, 0)
+                && bed.list("networking.k8s.io/v1", "Ingress").is_empty()
+                && security_groups(bed) == 0
+        };
+        figures.until(gone).await
+    }
+
+    /// Adds a group with its Services.
+    pub fn add(&self, group: usize) {
+        let (namespace, name) = (team(group), format!("app-{group}"));
+        let services: Vec<String> = (0..SERVICES).map(|n| format!("{name}-{n}")).collect();
+        for (n, service) in services.iter().enumerate() {
+            let port = 1024 + group * SERVICES + n;
+            let port = u16::try_from(port).expect("a port");
+            self.bed.apply(objects::service(&namespace, service, port));
+        }
+        self.bed.apply(ingress(group, &services).object());
+    }
+
+    /// Deletes a group and its Services.
+    pub fn remove(&self, group: usize) {
+        let (namespace, name) = (team(group), format!("app-{group}"));
+        self.bed.delete_ingress(&namespace, &name);
+        for n in 0..SERVICES {
+            self.bed.delete("v1", "Service", &namespace, &format!("{name}-{n}"));
+        }
+    }
+
+    fn measure(&self, what: &str, needed: &Writes, act: impl FnOnce()) -> Measured<'_> {
+        self.bed.take_calls();
+        let began = Instant::now();
+        act();
+        Measured {
+            bed: &self.bed,
+            name: format!("{what} {} groups", self.groups),
+            bound: bound(needed),
+            needed: needed.values().sum(),
+            began,
+        }
+    }
+}
+
+struct Measured<'a> {
+    bed: &'a Bed,
+    name: String,
+    bound: f64,
+    needed: usize,
+    began: Instant,
+}
+
+impl Measured<'_> {
+    /// The figures, once it is so and everything has come to rest.
+    async fn until(self, so: impl Fn(&Bed) -> bool) -> Figures {
+        while !so(self.bed) {
+            assert!(self.began.elapsed() < PATIENCE, "{} takes for ever", self.name);
+            tokio::time::sleep(LOOK).await;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.bed.settle().await;
+        let calls = self.bed.take_calls();
+        Figures {
+            name: self.name,
+            calls: calls.0.len(),
+            needed: self.needed,
+            throttled: throttled(&calls),
+            seconds,
+            bound: self.bound,
+            ratio: seconds / self.bound,
+        }
+    }
+}
+
+/// What one group costs in an empty account.
+async fn alone() -> Figures {
+    let scale = Box::pin(Scale::new(1)).await;
+    let measured = scale.measure("create", &writes(1, true), || scale.add(0));
+    measured.until(|bed| served(bed) == 1).await
+}
+
+fn team(group: usize) -> String {
+    format!("team-{}", group % TEAMS)
+}
+
+fn ingress(group: usize, services: &[String]) -> Ingress {
+    let host = format!("app-{group}.example.com");
+    let paths: Vec<(String, &str)> = services
+        .iter()
+        .enumerate()
+        .map(|(n, s)| (format!("/{n}"), s.as_str()))
+        .collect();
+    let paths: Vec<(&str, &str)> = paths.iter().map(|(path, service)| (path.as_str(), *service)).collect();
+    Ingress::new(&team(group), &format!("app-{group}"))
+        .annotated("subnets", &SUBNETS.map(|(name, ..)| name).join(","))
+        .host(&host, &paths)
+}
+
+/// Makes subnets with addresses for a thousand load balancers.
+async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
+    let ec2 = aws_sdk_ec2::Client::new(&sdk_config(&bed.double).await);
+    bed.double.configure(|options| options.throttling = false);
+    for (name, zone, cidr) in SUBNETS {
+        let tag = Tag::builder().key("Name").value(name).build();
+        let tags = TagSpecification::builder()
+            .resource_type(ResourceType::Subnet)
+            .tags(tag);
+        ec2.create_subnet()
+            .vpc_id(&bed.world.vpc)
+            .cidr_block(cidr)
+            .availability_zone(format!("{REGION}{zone}"))
+            .tag_specifications(tags.build())
+            .send()
+            .await?;
+    }
+    bed.double.configure(|options| options.throttling = true);
+    Ok(())
+}
+
+/// Groups whose load balancer is known to their users and whose target groups all have their targets.
+fn served(bed: &Bed) -> usize {
+    let rules = bed.holds().2 / SERVICES;
+    let full = {
+        let world = bed.double.world();
+        let groups = world
+            .regions
+            .values()
+            .flat_map(|region| region.elbv2.target_groups.values());
+        let full = groups.filter(|group| group.targets.len() == bed.world.nodes.len());
+        full.count() / SERVICES
+    };
+    let named = |object: &&Value| object["status"]["loadBalancer"]["ingress"][0]["hostname"].is_string();
+    let ingresses = Resource::of("networking.k8s.io/v1", "Ingress").expect("a kind that is served");
+    let told = bed.api.store().list(ingresses, None).into_iter().filter(named).count();
+    full.min(told).min(rules)
+}
+
+/// Security groups that a controller made.
+fn security_groups(bed: &Bed) -> usize {
+    let world = bed.double.world();
+    let groups = world
+        .regions
+        .values()
+        .flat_map(|region| region.ec2.security_groups.values());
+    groups.filter(|group| group.name.starts_with("k8s-")).count()
+}
+
+fn throttled(calls: &Calls) -> usize {
+    calls.0.iter().filter(|call| call.throttled).count()
+}
+
+/// The writes that make so many groups; `first` when the cluster had none before, and so no security group on whose behalf
+/// load balancers reach the nodes.
+fn writes(groups: usize, first: bool) -> Writes {
+    let (first, each) = (usize::from(first), groups * SERVICES);
+    BTreeMap::from([
+        ((Service::Ec2, "CreateSecurityGroup"), groups + first),
+        ((Service::Ec2, "AuthorizeSecurityGroupIngress"), groups + first),
+        ((Service::Elbv2, "CreateLoadBalancer"), groups),
+        ((Service::Elbv2, "CreateListener"), groups),
+        ((Service::Elbv2, "CreateTargetGroup"), each),
+        ((Service::Elbv2, "CreateRule"), each),
+        ((Service::Elbv2, "RegisterTargets"), each),
+    ])
+}
+
+/// The writes that delete all groups: listeners and rules go with their load balancer, the shared security group with the
+/// last of them.
+fn deletes(groups: usize) -> Writes {
+    BTreeMap::from([
+        ((Service::Elbv2, "DeleteLoadBalancer"), groups),
+        ((Service::Elbv2, "DeleteTargetGroup"), groups * SERVICES),
+        ((Service::Ec2, "DeleteSecurityGroup"), groups + 1),
+        ((Service::Ec2, "RevokeSecurityGroupIngress"), 1),
+    ])
+}
+
+/// How long full buckets impose on these writes, whoever makes them.
+fn bound(writes: &Writes) -> f64 {
+    let mut asked: BTreeMap<(Service, String), (bucket::Limit, usize)> = BTreeMap::new();
+    for (&(service, operation), &count) in writes {
+        for limit in bucket::limits(service, operation, &Value::Null) {
+            asked.entry((service, limit.name.clone())).or_insert((limit, 0)).1 += count;
+        }
+    }
+    let seconds = |(limit, count): &(bucket::Limit, usize)| (*count as f64 - limit.capacity).max(0.0) / limit.refill;
+    asked.values().map(seconds).fold(0.0, f64::max)
+}

@@ -1,0 +1,84 @@
+//! What must hold at every moment, whatever goes wrong.
+
+use super::wish::Wishes;
+use albacore_aws::Double;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A part of a group: its stack, and which of its resources.
+type Part = (String, String);
+
+/// Looks at AWS after every change that is made there.
+#[derive(Debug, Default)]
+pub struct Judge {
+    /// Load balancers and target groups as last seen: ARN → part.
+    seen: BTreeMap<String, Part>,
+    /// Those of them that were not needed at some moment since they were made.
+    dispensable: BTreeSet<String>,
+    replaces: bool,
+}
+
+impl Judge {
+    /// `replaces` where wishes may come that take another load balancer or target group beside the old one.
+    pub fn new(replaces: bool) -> Self {
+        Self {
+            replaces,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in what users wish now.
+    pub fn note(&mut self, wishes: &Wishes) {
+        let needed = wishes.needed();
+        for (arn, (stack, resource)) in &self.seen {
+            let group = needed.get(stack);
+            let is_needed = match resource.as_str() {
+                "LoadBalancer" => group.is_some(),
+                _ => group.is_some_and(|backends| backends.contains(resource)),
+            };
+            if !is_needed {
+                self.dispensable.insert(arn.clone());
+            }
+        }
+    }
+
+    /// Takes in what AWS holds now.
+    ///
+    /// # Errors
+    /// What should not be.
+    pub fn look(&mut self, double: &Double, wishes: &Wishes) -> Result<(), String> {
+        let now = held(double);
+        let most = if self.replaces { 2 } else { 1 };
+        let mut count: BTreeMap<&Part, usize> = BTreeMap::new();
+        for part in now.values() {
+            *count.entry(part).or_default() += 1;
+        }
+        if let Some((part, count)) = count.into_iter().find(|(_, count)| *count > most) {
+            return Err(format!("there are {count} of {part:?} at once"));
+        }
+        for (arn, part) in &self.seen {
+            if !now.contains_key(arn) && !self.replaces && !self.dispensable.contains(arn) {
+                return Err(format!("{arn} of {part:?} was deleted, though it was always needed"));
+            }
+        }
+        self.dispensable.retain(|arn| now.contains_key(arn));
+        self.seen = now;
+        self.note(wishes);
+        Ok(())
+    }
+}
+
+/// Load balancers and target groups of controllers, by ARN.
+fn held(double: &Double) -> BTreeMap<String, Part> {
+    let world = double.world();
+    let mut all = BTreeMap::new();
+    for region in world.regions.values() {
+        let elb = &region.elbv2;
+        for arn in elb.load_balancers.keys().chain(elb.target_groups.keys()) {
+            let tag = |key: &str| elb.tags.get(arn).and_then(|tags| tags.get(key)).cloned();
+            if let (Some(stack), Some(resource)) = (tag("ingress.k8s.aws/stack"), tag("ingress.k8s.aws/resource")) {
+                all.insert(arn.clone(), (stack, resource));
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,193 @@
+//! Seeds: random wishes and random trouble over two replicas, AWS and the API server; in the end AWS must hold what a
+//! fresh controller would have built, and on the way nothing may happen that should not.
+//!
+//! ```text
+//! seed ─► wishes ┐                                          ┌─► at every change in AWS: no second of anything, nothing
+//!      ─► trouble┼─► steps ─► all is well again ─► at rest ─┤   deleted that was always needed
+//!      ─► staff  ┘                                          └─► at rest: equal to a fresh controller's; nobody else's
+//!                                                               was touched; a restart changes nothing
+//! ```
+//! Everything that happens follows from the seed: one thread, tokio's time and tokio's choices, no map in random order.
+
+mod judge;
+mod staff;
+mod trouble;
+mod wish;
+
+use crate::{bed::Bed, picture, replica::Replica, world::add_strangers};
+use albacore_aws::{Double, Options, call::Service, journal::Entry};
+use fastrand::Rng;
+use judge::Judge;
+use serde_json::Value;
+use staff::Staff;
+use std::{cell::RefCell, rc::Rc, time::Duration};
+use tokio::{
+    runtime::{Builder, RngSeed},
+    task::{JoinHandle, LocalSet, spawn_local},
+};
+use wish::Wishes;
+
+/// Longer than a load balancer that was replaced lingers.
+const REST: Duration = Duration::from_secs(400);
+/// How long AWS takes for what takes time, as little as tests need.
+const SHORT: Duration = Duration::from_secs(20);
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was done and what went wrong, in order.
+    pub story: String,
+    /// Every call to AWS.
+    pub journal: Vec<Entry>,
+    /// What should not be.
+    pub broken: Option<String>,
+}
+
+/// Runs a seed; it depends on nothing else.
+pub fn run(seed: u64) -> Outcome {
+    // What libraries draw (jitter of a watch's back-off).
+    fastrand::seed(seed);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
+        .build()
+        .expect("a runtime");
+    LocalSet::new().block_on(&runtime, simulate(seed))
+}
+
+async fn simulate(seed: u64) -> Outcome {
+    let mut rng = Rng::with_seed(seed);
+    let bed = bed(Options {
+        seed,
+        throttling: rng.bool(),
+        ..Options::default()
+    })
+    .await;
+    let lag = [0, 0, 2, 15][rng.usize(..4)];
+    bed.double
+        .configure(|options| options.stale_reads = Duration::from_secs(lag));
+    let strangers = picture::strangers(&bed.double);
+    bed.double.clear_journal();
+    let wishes = Rc::new(RefCell::new(Wishes::begin(&mut rng)));
+    let mut staff = Staff::hire(&bed);
+    let judging = watch(bed.double.clone(), Rc::clone(&wishes));
+    let mut story = format!(
+        "reads lag {lag} s, throttling {}\n",
+        bed.double.world().options.throttling
+    );
+    let calm = rng.u8(2..10);
+    for _ in 0..rng.usize(8..30) {
+        let said = if rng.u8(..10) < calm {
+            wishes.borrow_mut().change(&mut rng, &bed)
+        } else {
+            trouble::strike(&mut rng, &bed, &mut staff).await
+        };
+        // Mostly at once, sometimes when everything had time.
+        let time = Duration::from_millis(match rng.u8(..6) {
+            0..3 => rng.u64(..1_500),
+            3..5 => rng.u64(..20_000),
+            _ => rng.u64(..300_000),
+        });
+        story += &format!("{said}; {time:?} pass\n");
+        staff.work(&mut rng, &bed, time).await;
+    }
+    bed.double.clear_faults();
+    bed.double.neighbour(Service::Elbv2, "account", 0.0);
+    bed.api.clear_faults();
+    staff.connect();
+    staff.work(&mut rng, &bed, REST).await;
+    let mut broken = rest(&bed).await;
+    if broken.is_none() && judging.is_finished() {
+        broken = judging.await.ok();
+    } else {
+        judging.abort();
+    }
+    let wishes = wishes.borrow().clone();
+    let broken = match broken {
+        None => compare(&bed, &wishes, seed).await,
+        broken => broken,
+    };
+    let touched =
+        (picture::strangers(&bed.double) != strangers).then(|| "somebody else's resources were touched".to_owned());
+    Outcome {
+        story,
+        journal: bed.double.journal(),
+        broken: broken.or(touched),
+    }
+}
+
+async fn bed(options: Options) -> Bed {
+    let bed = Bed::new(Options {
+        provisioning: SHORT,
+        interface_linger: SHORT,
+        throttling: false,
+        ..options.clone()
+    })
+    .await;
+    add_strangers(&bed.double, &bed.world).await.expect("strangers");
+    bed.double.configure(|now| now.throttling = options.throttling);
+    bed
+}
+
+/// Judges whatever happens in AWS; ends with what should not be.
+fn watch(double: Double, wishes: Rc<RefCell<Wishes>>) -> JoinHandle<String> {
+    let mut changed = double.changed();
+    let mut judge = Judge::new(wishes.borrow().replaces());
+    spawn_local(async move {
+        loop {
+            if let Err(broken) = judge.look(&double, &wishes.borrow()) {
+                return broken;
+            }
+            tokio::select! {
+                biased;
+                _ = changed.changed() => {}
+                // Wishes change without AWS.
+                () = tokio::time::sleep(Duration::from_millis(50)) => judge.note(&wishes.borrow()),
+            }
+        }
+    })
+}
+
+/// Waits until nothing happens any more; says so if that takes for ever.
+async fn rest(bed: &Bed) -> Option<String> {
+    let state = || (bed.double.calls(), objects(bed));
+    for _ in 0..30 {
+        let before = state();
+        tokio::time::sleep(REST).await;
+        if state() == before {
+            return None;
+        }
+    }
+    Some("it never comes to rest".to_owned())
+}
+
+/// What is in Kubernetes, but for what changes by the clock.
+fn objects(bed: &Bed) -> Vec<Value> {
+    let kinds = [
+        ("networking.k8s.io/v1", "Ingress"),
+        ("elbv2.k8s.aws/v1beta1", "TargetGroupBinding"),
+    ];
+    kinds.iter().flat_map(|(api, kind)| bed.list(api, kind)).collect()
+}
+
+/// How it differs from what a fresh controller builds, and what a restart changes.
+async fn compare(bed: &Bed, wishes: &Wishes, seed: u64) -> Option<String> {
+    let fresh = self::bed(Options {
+        seed,
+        throttling: false,
+        ..Options::default()
+    })
+    .await;
+    wishes.apply_all(&fresh);
+    let controller = Replica::contend(&fresh, "fresh");
+    if let Some(broken) = rest(&fresh).await {
+        return Some(format!("a fresh controller: {broken}"));
+    }
+    controller.crash().await;
+    let difference = picture::difference(&picture::of(&fresh), &picture::of(bed));
+    if !difference.is_empty() {
+        return Some(difference.join("\n"));
+    }
+    None
+}

@@ -1,0 +1,265 @@
+//! What users wish, drawn at random: Ingresses of a few groups, the Services and nodes behind them.
+
+use crate::{
+    bed::Bed,
+    objects::{self, Ingress},
+};
+use fastrand::Rng;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Services that may be there.
+const SERVICES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+/// Ingresses that may be there.
+const MEMBERS: usize = 6;
+/// Groups they may belong to; an Ingress without one is a group of its own.
+const GROUPS: [Option<&str>; 3] = [Some("red"), Some("blue"), None];
+/// What the load balancer of a group is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Shared {
+    public: bool,
+    ports: usize,
+    idle: Option<u32>,
+    narrow: bool,
+    tag: Option<u32>,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, PartialEq)]
+struct Member {
+    group: Option<&'static str>,
+    host: usize,
+    paths: BTreeMap<usize, &'static str>,
+    check: usize,
+    /// What it asks for when it is a group of its own.
+    own: Shared,
+}
+
+/// Everything users wish.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    members: BTreeMap<String, Member>,
+    groups: BTreeMap<&'static str, Shared>,
+    services: BTreeMap<&'static str, u16>,
+    nodes: BTreeSet<usize>,
+    /// Whether wishes may come that take another load balancer.
+    replaces: bool,
+}
+
+const PORTS: [&str; 3] = [
+    r#"[{"HTTP": 80}]"#,
+    r#"[{"HTTP": 8080}]"#,
+    r#"[{"HTTP": 80}, {"HTTP": 8080}]"#,
+];
+const CHECKS: [&str; 3] = ["/", "/healthz", "/ready"];
+
+impl Shared {
+    fn draw(rng: &mut Rng, public: bool) -> Self {
+        Self {
+            public,
+            ports: rng.usize(..PORTS.len()),
+            idle: rng.bool().then(|| rng.u32(60..64)),
+            narrow: rng.bool(),
+            tag: rng.bool().then(|| rng.u32(..3)),
+        }
+    }
+
+    fn on(&self, ingress: Ingress) -> Ingress {
+        let mut ingress = ingress
+            .annotated("listen-ports", PORTS[self.ports])
+            .annotated("scheme", if self.public { "internet-facing" } else { "internal" });
+        if let Some(seconds) = self.idle {
+            let value = format!("idle_timeout.timeout_seconds={seconds}");
+            ingress = ingress.annotated("load-balancer-attributes", &value);
+        }
+        if self.narrow {
+            ingress = ingress.annotated("inbound-cidrs", "10.0.0.0/8");
+        }
+        if let Some(tag) = self.tag {
+            ingress = ingress.annotated("tags", &format!("team=t{tag}"));
+        }
+        ingress
+    }
+}
+
+impl Wishes {
+    /// What is there in the beginning: Services and nodes, no Ingress.
+    pub fn begin(rng: &mut Rng) -> Self {
+        let groups = GROUPS.into_iter().flatten().map(|name| (name, Shared::default()));
+        Self {
+            members: BTreeMap::new(),
+            groups: groups.collect(),
+            services: SERVICES.into_iter().zip(30001..).collect(),
+            nodes: (0..3).collect(),
+            replaces: rng.u8(..4) == 0,
+        }
+    }
+
+    /// Whether wishes may come that take another load balancer.
+    pub fn replaces(&self) -> bool {
+        self.replaces
+    }
+
+    /// Changes something, in the wishes and in the cluster; says what.
+    pub fn change(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        match rng.u8(..20) {
+            0..8 => self.write_member(rng, bed),
+            8..12 => self.delete_member(rng, bed),
+            12..14 => self.write_group(rng, bed),
+            14..16 => self.change_service(rng, bed),
+            16..19 => self.change_nodes(rng, bed),
+            _ => self.delete_all(bed),
+        }
+    }
+
+    fn write_member(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let name = format!("m{}", rng.usize(..MEMBERS));
+        if is_going(bed, &name) {
+            return format!("{name} is still being deleted");
+        }
+        let before = self.members.get(&name);
+        let public = before.is_some_and(|member| member.own.public) ^ (self.replaces && rng.u8(..4) == 0);
+        let own = match before {
+            Some(member) if rng.bool() => member.own.clone(),
+            _ => Shared::draw(rng, public),
+        };
+        let group = match before {
+            Some(member) if rng.u8(..3) > 0 => member.group,
+            _ => GROUPS[rng.usize(..GROUPS.len())],
+        };
+        let mut paths = BTreeMap::new();
+        for _ in 0..rng.usize(1..4) {
+            paths.insert(rng.usize(..5), SERVICES[rng.usize(..SERVICES.len())]);
+        }
+        let member = Member {
+            group,
+            host: rng.usize(..2),
+            paths,
+            check: rng.usize(..CHECKS.len()),
+            own,
+        };
+        let said = format!("{name} becomes {member:?}");
+        self.members.insert(name.clone(), member);
+        bed.apply(self.render(&name));
+        said
+    }
+
+    fn delete_member(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let names: Vec<String> = self.members.keys().cloned().collect();
+        if names.is_empty() {
+            return "nothing to delete".to_owned();
+        }
+        let name = &names[rng.usize(..names.len())];
+        self.members.remove(name);
+        bed.delete_ingress("shop", name);
+        format!("{name} is deleted")
+    }
+
+    fn delete_all(&mut self, bed: &Bed) -> String {
+        for name in std::mem::take(&mut self.members).into_keys() {
+            bed.delete_ingress("shop", &name);
+        }
+        "all are deleted".to_owned()
+    }
+
+    fn write_group(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let name = GROUPS[rng.usize(..2)].unwrap_or_default();
+        let public = self.groups[name].public ^ (self.replaces && rng.bool());
+        self.groups.insert(name, Shared::draw(rng, public));
+        for member in self.members.keys() {
+            if self.members[member].group == Some(name) {
+                bed.apply(self.render(member));
+            }
+        }
+        format!("group {name} becomes {:?}", self.groups[name])
+    }
+
+    fn change_service(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let name = SERVICES[rng.usize(..SERVICES.len())];
+        if self.services.remove(name).is_some() && rng.bool() {
+            bed.delete("v1", "Service", "shop", name);
+            return format!("Service {name} is deleted");
+        }
+        let port = rng.u16(30001..30100);
+        if self.services.values().any(|&taken| taken == port) {
+            self.services.insert(name, 31000 + port);
+        } else {
+            self.services.insert(name, port);
+        }
+        bed.apply(objects::service("shop", name, self.services[name]));
+        format!("Service {name} has node port {}", self.services[name])
+    }
+
+    fn change_nodes(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let node = rng.usize(..3);
+        let object = &objects::nodes(&bed.world)[node];
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if self.nodes.remove(&node) {
+            bed.delete("v1", "Node", "", name);
+            return format!("{name} leaves");
+        }
+        self.nodes.insert(node);
+        bed.apply(object.clone());
+        format!("{name} comes back")
+    }
+
+    fn render(&self, name: &str) -> Value {
+        let member = &self.members[name];
+        let order = name.trim_start_matches('m');
+        let mut ingress = Ingress::new("shop", name).annotated("healthcheck-path", CHECKS[member.check]);
+        ingress = match member.group {
+            Some(group) => {
+                self.groups[group].on(ingress.annotated("group.name", group).annotated("group.order", order))
+            }
+            None => member.own.on(ingress),
+        };
+        let paths: Vec<(String, &str)> = member
+            .paths
+            .iter()
+            .map(|(n, service)| (format!("/{order}/{n}"), *service))
+            .collect();
+        let paths: Vec<(&str, &str)> = paths.iter().map(|(path, service)| (path.as_str(), *service)).collect();
+        ingress.host(["", "shop.example.com"][member.host], &paths).object()
+    }
+
+    /// Creates everything at once in a fresh cluster.
+    pub fn apply_all(&self, bed: &Bed) {
+        for service in SERVICES {
+            match self.services.get(service) {
+                Some(&port) => bed.apply(objects::service("shop", service, port)),
+                None => bed.delete("v1", "Service", "shop", service),
+            }
+        }
+        for (node, object) in objects::nodes(&bed.world).iter().enumerate() {
+            if !self.nodes.contains(&node) {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                bed.delete("v1", "Node", "", name);
+            }
+        }
+        for name in self.members.keys() {
+            bed.apply(self.render(name));
+        }
+    }
+
+    /// The stacks (values of the tag `ingress.k8s.aws/stack`) that have a member, and the backends each of them needs
+    /// target groups for.
+    pub fn needed(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, member) in &self.members {
+            let stack = member.group.map_or_else(|| format!("shop/{name}"), str::to_owned);
+            let backends = member
+                .paths
+                .values()
+                .filter(|service| self.services.contains_key(*service));
+            let resources = backends.map(|service| format!("shop/{name}-{service}:80"));
+            needed.entry(stack).or_default().extend(resources);
+        }
+        needed
+    }
+}
+
+/// Whether an Ingress is there and being deleted: it cannot be written again before it is gone.
+fn is_going(bed: &Bed, name: &str) -> bool {
+    bed.get("networking.k8s.io/v1", "Ingress", "shop", name)
+        .is_some_and(|object| object["metadata"]["deletionTimestamp"].is_string())
+}

@@ -1,0 +1,110 @@
+//! Which security groups network interfaces still have: those of a deleted load balancer stay for a while, and as long
+//! as they do, AWS refuses to delete their security groups. All who wait share one question.
+
+use super::{Aws, Fault, client::read, endpoints::VALUES};
+use crate::{budget::Service, model::*};
+use aws_sdk_ec2::types::Filter;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How often AWS is asked at most, however many wait.
+pub const INTERFACES: Duration = Duration::from_secs(10);
+/// Who has not asked again for so long does not wait any more.
+const GONE: Duration = Duration::from_secs(60);
+
+/// Who waits, and the last answer.
+#[derive(Debug, Default)]
+pub(super) struct Interfaces {
+    /// Security groups, and when somebody last waited for them.
+    waited: BTreeMap<SecurityGroupId, Instant>,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    at: Instant,
+    /// Those that were asked about and that no network interface has.
+    unused: BTreeSet<SecurityGroupId>,
+}
+
+impl Aws {
+    /// Whether no network interface has this security group any more. Somebody who was not asked for the last time has to
+    /// ask again in [`INTERFACES`].
+    ///
+    /// # Errors
+    /// AWS could not be asked.
+    pub async fn is_unused(&self, unit: &Unit, group: &SecurityGroupId) -> Result<bool, Fault> {
+        // Held while AWS is asked: whoever else asks waits for that answer.
+        let mut interfaces = self.interfaces.lock().await;
+        let now = Instant::now();
+        interfaces.waited.insert(group.clone(), now);
+        let fresh = interfaces
+            .answer
+            .as_ref()
+            .is_some_and(|answer| now - answer.at < INTERFACES);
+        if !fresh {
+            interfaces.waited.retain(|_, waited| now - *waited < GONE);
+            let mut unused: BTreeSet<SecurityGroupId> = interfaces.waited.keys().cloned().collect();
+            for used in self.groups_of_interfaces(unit, &unused).await? {
+                unused.remove(&used);
+            }
+            interfaces.answer = Some(Answer { at: now, unused });
+        }
+        let unused = interfaces
+            .answer
+            .as_mut()
+            .is_some_and(|answer| answer.unused.remove(group));
+        if unused {
+            interfaces.waited.remove(group);
+        }
+        Ok(unused)
+    }
+
+    /// The security groups of all network interfaces that have one of `groups`.
+    async fn groups_of_interfaces(
+        &self,
+        unit: &Unit,
+        groups: &BTreeSet<SecurityGroupId>,
+    ) -> Result<BTreeSet<SecurityGroupId>, Fault> {
+        let all: Vec<String> = groups.iter().map(ToString::to_string).collect();
+        let mut used = BTreeSet::new();
+        for some in all.chunks(VALUES) {
+            let mut token = None;
+            loop {
+                let page = read(
+                    &self.budget,
+                    unit,
+                    Lane::Change,
+                    (Service::Ec2, "DescribeNetworkInterfaces"),
+                    || {
+                        let ids = Filter::builder()
+                            .name("group-id")
+                            .set_values(Some(some.to_vec()))
+                            .build();
+                        self.clients
+                            .ec2
+                            .describe_network_interfaces()
+                            .filters(ids)
+                            .set_next_token(token.clone())
+                            .send()
+                    },
+                )
+                .await?;
+                let of_page = page.network_interfaces.unwrap_or_default();
+                let ids = of_page
+                    .iter()
+                    .flat_map(|interface| interface.groups())
+                    .filter_map(|group| group.group_id());
+                used.extend(ids.map(SecurityGroupId::from));
+                token = page.next_token.filter(|token| !token.is_empty());
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(used)
+    }
+}
