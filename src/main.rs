@@ -1,6 +1,10 @@
 //! The controller's process.
 
-use albacore::{config::Config, run::run, telemetry};
+use albacore::{
+    config::{Command, Config},
+    run::{check, run},
+    telemetry,
+};
 use std::process::ExitCode;
 
 #[cfg(all(tokio_unstable, not(debug_assertions)))]
@@ -9,24 +13,53 @@ compile_error!("a release is built without tokio's unstable parts, which only te
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// It could not be found out.
+const UNCLEAR: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = match Config::from_environment() {
-        Ok(config) => config,
+    let (command, config) = match Config::from_environment() {
+        Ok(asked) => asked,
         Err(wrong) => {
             eprintln!("{wrong}");
-            return ExitCode::FAILURE;
+            let checks = std::env::args_os().nth(1).is_some_and(|word| word == "migrate");
+            return if checks { UNCLEAR.into() } else { ExitCode::FAILURE };
         }
     };
-    if let Err(error) = telemetry::log(&config.log_filter, config.log_json) {
+    let logs = match command {
+        Command::Run => telemetry::log(&config.log_filter, config.log_json, std::io::stdout),
+        Command::MigrateCheck { .. } => telemetry::log(&config.log_filter, false, std::io::stderr),
+    };
+    if let Err(error) = logs {
         eprintln!("logs cannot be written: {error:#}");
         return ExitCode::FAILURE;
     }
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    match command {
+        Command::Run => match run(config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::MigrateCheck { json } => match check(config).await {
+            Ok(preview) => {
+                let told = if json {
+                    format!("{:#}", serde_json::json!(preview))
+                } else {
+                    preview.to_string()
+                };
+                println!("{told}");
+                if preview.is_nothing() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                }
+            }
+            Err(error) => {
+                eprintln!("it could not be found out what would change: {error:#}");
+                UNCLEAR.into()
+            }
+        },
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     k8s::{self, Contender, Leadership, LeaseConfig, watch},
     reconcile::{self, Parts},
+    report::preview::Preview,
     telemetry::{self, Clock, Metrics},
 };
 use anyhow::{Context, Result};
@@ -92,6 +93,36 @@ pub async fn run(config: Config) -> Result<()> {
     while background.join_next().await.is_some() {}
     failure.unwrap_or(Ok(()))?;
     done.context("what was remembered could not be read")
+}
+
+/// Tells what would change if albacore took over now. Reads from AWS and from Kubernetes, writes nothing, and takes no lease.
+///
+/// # Errors
+/// What could not be found out, and why.
+pub async fn check(config: Config) -> Result<Preview> {
+    let budget = Budget::new(BudgetConfig {
+        overrides: config.budget.clone(),
+        ..BudgetConfig::default()
+    });
+    let place = aws::discover(&config.aws, &budget).await?;
+    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await;
+    let client = k8s::connect(config.kubeconfig.as_deref()).await?.ordinary;
+    let namespace = config.watch_namespace.as_deref();
+    let unattended = k8s::survey(&client, namespace).await.context("Kubernetes")?;
+    let mut watches = JoinSet::new();
+    let seen = watch::start_without_own(&client, namespace, &mut watches);
+    let parts = Parts {
+        settings: config.settings(place.vpc.clone()),
+        aws,
+        client,
+        instance: config.instance,
+        leadership: Leadership::never(),
+        clock: Clock::system(),
+        metrics: Metrics::default(),
+    };
+    let mut preview = reconcile::preview(parts, seen).await?;
+    preview.unattended.extend(unattended);
+    Ok(preview)
 }
 
 /// Keeps the metric up to date until told to stop.

@@ -6,8 +6,11 @@
 //! ```
 
 mod albc;
+mod command;
 mod flags;
 mod value;
+
+pub use command::Command;
 
 use crate::{
     aws::AwsConfig,
@@ -80,14 +83,15 @@ impl fmt::Display for Wrong {
 impl std::error::Error for Wrong {}
 
 impl Config {
-    /// The configuration of this process; prints help and version, and exits, where these are asked for.
+    /// What this process is to do, and how; prints help and version, and exits, where these are asked for.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn from_environment() -> Result<Self, Wrong> {
+    pub fn from_environment() -> Result<(Command, Self), Wrong> {
         let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
         let namespace = std::fs::read_to_string(POD_NAMESPACE).unwrap_or_default();
-        Self::parse(arguments, namespace.trim())
+        let (command, arguments) = Command::take(arguments.collect())?;
+        Ok((command, Self::parse(arguments, namespace.trim())?))
     }
 
     /// `namespace` is the pod's, where nothing else says it; empty outside a pod.

@@ -56,7 +56,7 @@ impl LeaseConfig {
 pub struct Leadership {
     /// Our hold on the lease; `None` while it is not ours.
     hold: watch::Receiver<Option<Hold>>,
-    /// Keeps a lease that nobody contends for open for ever.
+    /// Keeps a lease that nobody contends for as it is, for ever.
     _alone: Option<Arc<watch::Sender<Option<Hold>>>>,
 }
 
@@ -80,6 +80,15 @@ impl Leadership {
             term: None,
         };
         let (sender, hold) = watch::channel(Some(hold));
+        Self {
+            hold,
+            _alone: Some(Arc::new(sender)),
+        }
+    }
+
+    /// Never ours: for whoever only looks.
+    pub fn never() -> Self {
+        let (sender, hold) = watch::channel(None);
         Self {
             hold,
             _alone: Some(Arc::new(sender)),

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod memory;
 pub mod slim;
 pub mod status;
+mod survey;
 pub mod watch;
 
 pub use client::{Clients, connect};
@@ -22,3 +23,4 @@ pub use fault::Fault;
 pub use kube::Client;
 pub use lease::{Contender, Leadership, LeaseConfig};
 pub use status::Writer;
+pub use survey::survey;

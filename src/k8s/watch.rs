@@ -47,8 +47,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
+    /// Those that are there before albacore ever was: Kubernetes' own, and ALBC's.
+    pub const OF_USERS: [Self; 9] = [
         Self::Ingress,
         Self::IngressClass,
         Self::IngressClassParams,
@@ -58,13 +58,39 @@ impl Kind {
         Self::Node,
         Self::Namespace,
         Self::TargetGroupBinding,
-        Self::LoadBalancer,
     ];
+
+    /// All of them.
+    pub fn all() -> BTreeSet<Self> {
+        Self::OF_USERS.into_iter().chain([Self::LoadBalancer]).collect()
+    }
 }
 
 /// Starts all watches; they run until the receiver is dropped. `namespace` limits namespaced kinds.
 pub fn start(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
     let (sender, receiver) = mpsc::channel(256);
+    watch_users(client, namespace, &sender, tasks);
+    let from = Source {
+        kind: Kind::LoadBalancer,
+        sender,
+    };
+    tasks.spawn(from.run(
+        Api::<custom::LoadBalancer>::all(client.clone()),
+        |object| Some(Seen::LoadBalancer(Box::new(object))),
+        |(_, name), _| Seen::LoadBalancerGone(name),
+    ));
+    receiver
+}
+
+/// Starts the watches of what is not albacore's own, which is all there is in a cluster that never had it
+/// ([`Kind::OF_USERS`]).
+pub fn start_without_own(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
+    let (sender, receiver) = mpsc::channel(256);
+    watch_users(client, namespace, &sender, tasks);
+    receiver
+}
+
+fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<Seen>, tasks: &mut JoinSet<()>) {
     macro_rules! namespaced {
         ($type:ty) => {
             match namespace {
@@ -167,16 +193,6 @@ pub fn start(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) 
         move |object| Some(one(Change::Binding(object.into()))),
         move |(namespace, name), _| one(Change::BindingGone(key(namespace, name))),
     ));
-    let from = Source {
-        kind: Kind::LoadBalancer,
-        sender,
-    };
-    tasks.spawn(from.run(
-        Api::<custom::LoadBalancer>::all(client.clone()),
-        |object| Some(Seen::LoadBalancer(Box::new(object))),
-        |(_, name), _| Seen::LoadBalancerGone(name),
-    ));
-    receiver
 }
 
 type Name = (Option<String>, String);

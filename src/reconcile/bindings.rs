@@ -12,31 +12,24 @@ use crate::{
     plan::{IntendedTargetGroup, Intent, ObservedTargetGroup},
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// Bindings that are not as they should be.
+pub(super) struct DueBindings {
+    /// Made or changed.
+    pub written: BTreeMap<ObjectKey, BindingSpec>,
+    /// Deleted.
+    pub deleted: Vec<ObjectKey>,
+}
 
 impl Task<'_> {
     /// Makes, changes and deletes bindings so that each target group that AWS holds for the group has one.
     pub(super) async fn bindings(&self, intent: &Intent) -> Result<(), Outcome> {
-        let mut wanted: BTreeMap<ObjectKey, BindingSpec> = BTreeMap::new();
-        for group in &self.memory.observed.target_groups {
-            if let Some(of) = self.intended(intent, group) {
-                let key = self.name_of(of, group);
-                wanted.insert(key, self.spec(intent, of, group));
-            }
-        }
         let labels = labels(self.key);
-        let existing: BTreeMap<ObjectKey, (String, bool)> = {
-            let cluster = self.controller.cluster();
-            let ours = cluster
-                .bindings()
-                .filter(|binding| binding.group.as_ref() == Some(self.key));
-            ours.map(|binding| (binding.key.clone(), (binding.spec_hash.clone(), binding.deleting)))
-                .collect()
-        };
-        for (key, spec) in &wanted {
+        let due = self.due_bindings(intent);
+        for (key, spec) in &due.written {
             let hash = crate::k8s::convert::spec_hash(spec);
-            let same = existing.get(key).is_some_and(|(known, _)| *known == hash);
-            if !same && !self.controller.wrote_binding(key, &hash) {
+            if !self.controller.wrote_binding(key, &hash) {
                 self.controller
                     .writer
                     .apply_binding(key, &labels, spec)
@@ -49,13 +42,40 @@ impl Task<'_> {
             // A target group that AWS does not show yet may still be there, and serve.
             return Ok(());
         }
-        let kept: BTreeSet<&ObjectKey> = wanted.keys().collect();
-        for (key, (_, deleting)) in existing.iter().filter(|(key, _)| !kept.contains(key)) {
-            if !deleting {
-                self.controller.writer.delete_binding(key).await.map_err(said_no)?;
-            }
+        for key in &due.deleted {
+            self.controller.writer.delete_binding(key).await.map_err(said_no)?;
         }
         Ok(())
+    }
+
+    /// What is to be done to the bindings that are there.
+    pub(super) fn due_bindings(&self, intent: &Intent) -> DueBindings {
+        let mut wanted: BTreeMap<ObjectKey, Option<BindingSpec>> = BTreeMap::new();
+        for group in &self.memory.observed.target_groups {
+            if let Some(of) = self.intended(intent, group) {
+                let key = self.name_of(of, group);
+                wanted.insert(key, self.spec(intent, of, group));
+            }
+        }
+        let existing: BTreeMap<ObjectKey, (String, bool)> = {
+            let cluster = self.controller.cluster();
+            let ours = cluster
+                .bindings()
+                .filter(|binding| binding.group.as_ref() == Some(self.key));
+            ours.map(|binding| (binding.key.clone(), (binding.spec_hash.clone(), binding.deleting)))
+                .collect()
+        };
+        let stale = |(key, (_, deleting)): &(&ObjectKey, &(String, bool))| !deleting && !wanted.contains_key(*key);
+        let deleted = existing.iter().filter(stale).map(|(key, _)| key.clone()).collect();
+        let differs = |(key, spec): &(ObjectKey, BindingSpec)| {
+            let known = existing.get(key).map(|(known, _)| known);
+            known != Some(&crate::k8s::convert::spec_hash(spec))
+        };
+        let known = wanted.into_iter().filter_map(|(key, spec)| Some((key, spec?)));
+        DueBindings {
+            written: known.filter(differs).collect(),
+            deleted,
+        }
     }
 
     /// The part of the intent that a target group serves, by its resource tag.
@@ -81,7 +101,9 @@ impl Task<'_> {
         bound.map_or_else(fresh, |binding| binding.key.clone())
     }
 
-    fn spec(&self, intent: &Intent, of: &IntendedTargetGroup, group: &ObservedTargetGroup) -> BindingSpec {
+    /// `None` while it is not known from where its targets are to be reached: a binding without that would close what
+    /// is open.
+    fn spec(&self, intent: &Intent, of: &IntendedTargetGroup, group: &ObservedTargetGroup) -> Option<BindingSpec> {
         let source = |source: &SecurityGroupRef| match source {
             SecurityGroupRef::Id(id) => Some(id.clone()),
             SecurityGroupRef::Backend => self.controller.backend_group(),
@@ -92,7 +114,7 @@ impl Task<'_> {
                 .as_ref()
                 .map(|group| group.id.clone()),
         };
-        let networking = of.binding.networking.as_ref().and_then(|networking| {
+        let networking = of.binding.networking.as_ref().map(|networking| {
             let from = NetworkingPeer {
                 security_group: Some(SecurityGroup {
                     group_id: source(&networking.source)?.to_string(),
@@ -110,7 +132,11 @@ impl Task<'_> {
                 ingress: networking.ports.iter().map(rule).collect(),
             })
         });
-        BindingSpec {
+        let networking = match networking {
+            Some(known) => Some(known?),
+            None => None,
+        };
+        Some(BindingSpec {
             target_group_arn: Some(group.arn.to_string()),
             target_group_name: None,
             multi_cluster_target_group: None,
@@ -127,7 +153,7 @@ impl Task<'_> {
             }),
             ip_address_type: Some(group.group.ip_address_type.clone()),
             vpc_id: Some(intent.vpc.to_string()),
-        }
+        })
     }
 }
 

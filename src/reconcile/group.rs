@@ -40,7 +40,7 @@ const HEALTH: Duration = Duration::from_secs(4);
 /// How often a load balancer is looked at while it is provisioned; AWS takes minutes.
 const PROVISIONING: Duration = Duration::from_secs(15);
 /// Rounds of one task: each but the last makes progress, so more would be a cycle.
-const ROUNDS: u32 = 40;
+pub(super) const ROUNDS: u32 = 40;
 /// Reads of one task: a memory that is wrong again after it was read is looked at later.
 const READS: u32 = 3;
 
@@ -69,19 +69,7 @@ pub(super) enum Round {
 impl Controller {
     /// Brings a group's load balancer in line with what its members wish.
     pub(super) async fn reconcile_group(&self, key: &GroupKey, generation: &mut Generation) -> Outcome {
-        let memory = self.notes().group(key).memory();
-        let mut task = Task {
-            controller: self,
-            key,
-            unit: Unit::Group(key.clone()),
-            stored: memory.clone(),
-            memory,
-            readiness: Readiness {
-                external_tags: self.settings.external_managed_tags.clone(),
-                ..Readiness::default()
-            },
-            reads: 0,
-        };
+        let mut task = Task::new(self, key);
         for _ in 0..ROUNDS {
             let built = task.build();
             let empty = built.active.is_empty() && built.leaving.is_empty();
@@ -112,9 +100,28 @@ impl Controller {
     }
 }
 
+impl<'a> Task<'a> {
+    /// A task that knows what is remembered.
+    pub(super) fn new(controller: &'a Controller, key: &'a GroupKey) -> Self {
+        let memory = controller.notes().group(key).memory();
+        Self {
+            controller,
+            key,
+            unit: Unit::Group(key.clone()),
+            stored: memory.clone(),
+            memory,
+            readiness: Readiness {
+                external_tags: controller.settings.external_managed_tags.clone(),
+                ..Readiness::default()
+            },
+            reads: 0,
+        }
+    }
+}
+
 impl Task<'_> {
     /// What the members wish, from facts and what is remembered.
-    fn build(&self) -> Built {
+    pub(super) fn build(&self) -> Built {
         let notes = self.controller.notes();
         let cluster = self.controller.cluster();
         let now = Instant::now();
@@ -139,41 +146,9 @@ impl Task<'_> {
     }
 
     async fn round(&mut self, built: &Built, generation: &mut Generation) -> Round {
-        let wished = self.verify_tokens();
-        if let Some(as_of) = self.must_read(built, &wished) {
-            if self.reads == READS {
-                return Round::End(Outcome::Failed {
-                    why: "AWS differs from what was read a moment ago".to_owned(),
-                });
-            }
-            self.reads += 1;
-            let known = self.memory.observed.clone();
-            let read = self
-                .controller
-                .aws
-                .observe_group(&self.unit, &self.controller.settings, self.key, &known, as_of)
-                .await;
-            let mut read = match read {
-                Ok(read) => read,
-                Err(fault) => return Round::End(failed(&fault)),
-            };
-            let intended = built.draft.resolve(&self.memory.resolved);
-            let missing = !known.ids().is_subset(&read.ids());
-            read.remember(&known, Some(&intended));
-            self.memory.observed = read;
-            if self.memory.verified != wished {
-                self.prove_the_rest();
-            }
-            self.memory.verified = wished;
-            let mut notes = self.controller.notes();
-            let notes = notes.group(self.key);
-            let doubted = notes.doubtful.is_some();
-            // A doubt that is younger than what was read stays.
-            notes.doubtful = notes.doubtful.filter(|since| *since > as_of);
-            let since = notes.made.or(missing.then(|| self.controller.led_since()));
-            notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
-        } else if !self.controller.notes().group(self.key).known() {
-            self.memory.verified = wished;
+        match self.look(built).await {
+            Ok(()) => {}
+            Err(outcome) => return Round::End(outcome),
         }
         if let Err(outcome) = self.claim(built).await {
             return Round::End(outcome);
@@ -183,17 +158,11 @@ impl Task<'_> {
             let released = self.release(built).await;
             return Round::End(released.err().unwrap_or(Outcome::Settled));
         }
-        let resolved = match self.resolve(built).await {
-            Ok(Some(resolved)) => resolved,
+        let intent = match self.intend(built).await {
+            Ok(Some(intent)) => intent,
             Ok(None) => return Round::Again,
             Err(fault) => return Round::End(failed(&fault)),
         };
-        self.memory.resolved = resolved;
-        self.memory.selectors = Some(built.draft.selectors().clone());
-        let intent = built.draft.resolve(&self.memory.resolved);
-        self.controller
-            .note_backend(self.key, intent.load_balancer.is_some() && built.draft.needs_backend());
-        self.readiness.backend = self.controller.backend_group();
         let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
         self.memory.observed.note(&plan, &self.readiness);
         if plan.steps.is_empty() {
@@ -223,6 +192,61 @@ impl Task<'_> {
             Err(Stopped::Deposed) => Round::End(Outcome::Deposed),
             Err(Stopped::Refused { step, fault }) => self.refused(built, &step, &fault),
         }
+    }
+
+    /// Reads what AWS holds, where there is a reason to.
+    pub(super) async fn look(&mut self, built: &Built) -> Result<(), Outcome> {
+        let wished = self.verify_tokens();
+        let Some(as_of) = self.must_read(built, &wished) else {
+            if !self.is_known() {
+                self.memory.verified = wished;
+            }
+            return Ok(());
+        };
+        if self.reads == READS {
+            return Err(Outcome::Failed {
+                why: "AWS differs from what was read a moment ago".to_owned(),
+            });
+        }
+        self.reads += 1;
+        let known = self.memory.observed.clone();
+        let mut read = self
+            .controller
+            .aws
+            .observe_group(&self.unit, &self.controller.settings, self.key, &known, as_of)
+            .await
+            .map_err(|fault| failed(&fault))?;
+        let intended = built.draft.resolve(&self.memory.resolved);
+        let missing = !known.ids().is_subset(&read.ids());
+        read.remember(&known, Some(&intended));
+        self.memory.observed = read;
+        if self.memory.verified != wished {
+            self.prove_the_rest();
+        }
+        self.memory.verified = wished;
+        let mut notes = self.controller.notes();
+        let notes = notes.group(self.key);
+        let doubted = notes.doubtful.is_some();
+        // A doubt that is younger than what was read stays.
+        notes.doubtful = notes.doubtful.filter(|since| *since > as_of);
+        let since = notes.made.or(missing.then(|| self.controller.led_since()));
+        notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
+        Ok(())
+    }
+
+    /// What should be, with everything looked up. `None` when that found problems: then the group is built anew without
+    /// the wishes that led there.
+    pub(super) async fn intend(&mut self, built: &Built) -> Result<Option<Intent>, Fault> {
+        let Some(resolved) = self.resolve(built).await? else {
+            return Ok(None);
+        };
+        self.memory.resolved = resolved;
+        self.memory.selectors = Some(built.draft.selectors().clone());
+        let intent = built.draft.resolve(&self.memory.resolved);
+        self.controller
+            .note_backend(self.key, intent.load_balancer.is_some() && built.draft.needs_backend());
+        self.readiness.backend = self.controller.backend_group();
+        Ok(Some(intent))
     }
 
     /// Performs steps; from then on what they make may be there, whatever AWS shows.
@@ -349,7 +373,7 @@ impl Task<'_> {
 
     /// Whether nobody can say what should be: AWS holds something for a member whose wishes cannot be read, and what it
     /// wished last is not remembered. Then everything stays as it is.
-    fn is_speechless(&self, built: &Built) -> bool {
+    pub(super) fn is_speechless(&self, built: &Built) -> bool {
         let silent = |member: &ObjectKey| !built.contributions.contains_key(member);
         let held = |member: &ObjectKey| {
             let cluster = self.controller.cluster();
@@ -370,22 +394,27 @@ impl Task<'_> {
     /// as ALBC does, since an earlier life may have made something for them.
     async fn claim(&self, built: &Built) -> Result<(), Outcome> {
         let finalizer = self.key.finalizer();
-        for member in &built.active {
-            let unclaimed = self
-                .controller
+        for member in self.unclaimed(built) {
+            self.controller
+                .writer
+                .set_finalizer(member, &finalizer, true)
+                .await
+                .map_err(said_no)?;
+        }
+        Ok(())
+    }
+
+    /// Members without our finalizer.
+    pub(super) fn unclaimed<'b>(&self, built: &'b Built) -> Vec<&'b ObjectKey> {
+        let finalizer = self.key.finalizer();
+        let unclaimed = |member: &&ObjectKey| {
+            self.controller
                 .cluster()
                 .ingress(member)
                 .is_some_and(|ingress| !ingress.finalizers.contains(&finalizer) && !ingress.deleting)
-                && self.is_member(member);
-            if unclaimed {
-                self.controller
-                    .writer
-                    .set_finalizer(member, &finalizer, true)
-                    .await
-                    .map_err(said_no)?;
-            }
-        }
-        Ok(())
+                && self.is_member(member)
+        };
+        built.active.iter().filter(unclaimed).collect()
     }
 
     /// Writes the memory to the group's object if it changed; `steps` are about to be performed, and stand there until

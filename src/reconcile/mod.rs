@@ -12,12 +12,14 @@ mod ending;
 mod group;
 mod network;
 pub mod outcome;
+mod preview;
 pub mod queue;
 mod refused;
 mod report;
 pub mod state;
 
 pub use outcome::Outcome;
+pub use preview::{Unclear, preview};
 
 use crate::{
     aws::Aws,
@@ -116,22 +118,7 @@ pub async fn run(
 ) -> Result<(), k8s::Fault> {
     tokio::pin!(stop);
     let (wakes, woken) = mpsc::unbounded_channel();
-    let controller = Arc::new(Controller {
-        executor: Executor::new(parts.aws.clone(), parts.leadership.clone()),
-        writer: Writer::new(parts.client.clone()),
-        events: Events::new(parts.client, &parts.instance),
-        cluster: Mutex::new(Cluster::new(parts.settings.clone())),
-        settings: parts.settings,
-        aws: parts.aws,
-        leadership: parts.leadership,
-        clock: parts.clock,
-        metrics: parts.metrics,
-        notes: Mutex::default(),
-        written: Mutex::default(),
-        led_since: OnceLock::new(),
-        unrecorded: Mutex::default(),
-        wakes,
-    });
+    let controller = Arc::new(Controller::new(parts, wakes));
     tokio::select! {
         () = &mut stop => return Ok(()),
         ready = controller.stand_by(&mut seen) => if !ready { return Ok(()) },
@@ -142,6 +129,25 @@ pub async fn run(
 }
 
 impl Controller {
+    fn new(parts: Parts, wakes: mpsc::UnboundedSender<(Unit, Duration)>) -> Self {
+        Self {
+            executor: Executor::new(parts.aws.clone(), parts.leadership.clone()),
+            writer: Writer::new(parts.client.clone()),
+            events: Events::new(parts.client, &parts.instance),
+            cluster: Mutex::new(Cluster::new(parts.settings.clone())),
+            settings: parts.settings,
+            aws: parts.aws,
+            leadership: parts.leadership,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            notes: Mutex::default(),
+            written: Mutex::default(),
+            led_since: OnceLock::new(),
+            unrecorded: Mutex::default(),
+            wakes,
+        }
+    }
+
     /// The facts. Never held over an await; taken after [`Controller::notes`] where both are needed.
     pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
         lock(&self.cluster)
@@ -165,7 +171,7 @@ impl Controller {
 
     /// Keeps facts warm until everything was told once and we lead; `false` when the watches ended before.
     async fn stand_by(&self, seen: &mut mpsc::Receiver<Seen>) -> bool {
-        let mut missing: BTreeSet<Kind> = Kind::ALL.into();
+        let mut missing = Kind::all();
         let mut leadership = self.leadership.clone();
         let won = leadership.won();
         tokio::pin!(won);

@@ -12,7 +12,7 @@ use crate::{
     k8s::memory,
     model::*,
     network::{self, HostGroups, Needs},
-    plan::{self, Mutation, NetworkObserved, Ref, Step},
+    plan::{self, Mutation, NetworkIntent, NetworkObserved, Ref, Step},
 };
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
@@ -23,7 +23,7 @@ const AGREE: Duration = Duration::from_secs(10);
 /// How soon an instance without a security group that can be chosen is looked up again.
 const GROUPLESS: Duration = Duration::from_secs(600);
 /// Rounds of one task.
-const ROUNDS: u32 = 8;
+pub(super) const ROUNDS: u32 = 8;
 
 impl Controller {
     /// Brings the shared parts in line with what groups and bindings need.
@@ -57,49 +57,11 @@ impl Controller {
     async fn try_network(&self, generation: &mut Generation) -> Outcome {
         let mut corrected = false;
         for _ in 0..ROUNDS {
-            let (needs, backend) = self.network_needs();
-            if !needs.unknown.is_empty() {
-                match self.aws.host_groups(&self.settings, &needs.unknown).await {
-                    Ok(found) => {
-                        let missing = needs.unknown.iter().filter(|instance| !found.contains_key(*instance));
-                        let mut notes = self.notes();
-                        notes
-                            .groupless
-                            .extend(missing.map(|instance| (instance.clone(), Instant::now())));
-                        notes.network.hosts.extend(found);
-                        continue;
-                    }
-                    Err(fault) => return failed(&fault),
-                }
-            }
-            let observed = self.notes().network.observed.clone();
-            let doubtful = self.notes().network_doubtful;
-            let intent = network::build(&self.settings, &needs, backend, &observed);
-            // A group that is not remembered may still be there, made by a life before this one or by ALBC.
-            let unseen = intent.backend.is_some() && observed.backend.is_none();
-            let due = self.notes().network_unproven.is_some_and(|at| at <= Instant::now());
-            if doubtful || due || (unseen && !self.notes().network_read) {
-                let groups: BTreeSet<SecurityGroupId> = intent
-                    .endpoint_rules
-                    .keys()
-                    .chain(observed.endpoint_rules.keys())
-                    .cloned()
-                    .chain(self.notes().network.hosts.values().flat_map(HostGroups::all))
-                    .collect();
-                match self.aws.observe_network(&self.settings, &groups).await {
-                    Ok(read) => {
-                        let missing = !read.has_all_of(&observed);
-                        let mut notes = self.notes();
-                        notes.network.observed = read;
-                        notes.network_doubtful = false;
-                        let since = notes.network_made.or(missing.then(|| self.led_since()));
-                        notes.network_unproven = since.filter(|_| doubtful || missing).and_then(state::unproven);
-                        notes.network_read = true;
-                        continue;
-                    }
-                    Err(fault) => return failed(&fault),
-                }
-            }
+            let (intent, observed) = match self.look_at_network().await {
+                Ok(Some(known)) => known,
+                Ok(None) => continue,
+                Err(fault) => return failed(&fault),
+            };
             let mut plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
             let deletes = |step: &Step| matches!(step.call, Mutation::DeleteSecurityGroup { .. });
             if let (true, Some(backend)) = (plan.steps.iter().any(deletes), &observed.backend) {
@@ -157,6 +119,47 @@ impl Controller {
             on: "AWS to agree with what was read".to_owned(),
             again: AGREE,
         }
+    }
+
+    /// What the network should be and what it is; `None` when something was looked up for that, which may lead to more.
+    pub(super) async fn look_at_network(&self) -> Result<Option<(NetworkIntent, NetworkObserved)>, Fault> {
+        let (needs, backend) = self.network_needs();
+        if !needs.unknown.is_empty() {
+            let found = self.aws.host_groups(&self.settings, &needs.unknown).await?;
+            let missing = needs.unknown.iter().filter(|instance| !found.contains_key(*instance));
+            let mut notes = self.notes();
+            notes
+                .groupless
+                .extend(missing.map(|instance| (instance.clone(), Instant::now())));
+            notes.network.hosts.extend(found);
+            return Ok(None);
+        }
+        let observed = self.notes().network.observed.clone();
+        let doubtful = self.notes().network_doubtful;
+        let intent = network::build(&self.settings, &needs, backend, &observed);
+        // What is not remembered may still be there, made by a life before this one or by ALBC.
+        let unseen = (intent.backend.is_some() && observed.backend.is_none())
+            || (!intent.endpoint_rules.is_empty() && observed.endpoint_rules.is_empty());
+        let due = self.notes().network_unproven.is_some_and(|at| at <= Instant::now());
+        if !(doubtful || due || (unseen && !self.notes().network_read)) {
+            return Ok(Some((intent, observed)));
+        }
+        let groups: BTreeSet<SecurityGroupId> = intent
+            .endpoint_rules
+            .keys()
+            .chain(observed.endpoint_rules.keys())
+            .cloned()
+            .chain(self.notes().network.hosts.values().flat_map(HostGroups::all))
+            .collect();
+        let read = self.aws.observe_network(&self.settings, &groups).await?;
+        let missing = !read.has_all_of(&observed);
+        let mut notes = self.notes();
+        notes.network.observed = read;
+        notes.network_doubtful = false;
+        let since = notes.network_made.or(missing.then(|| self.led_since()));
+        notes.network_unproven = since.filter(|_| doubtful || missing).and_then(state::unproven);
+        notes.network_read = true;
+        Ok(None)
     }
 
     /// Performs each step by itself: a security group that refuses, because it is full or gone, keeps no other closed.

@@ -1,5 +1,7 @@
 //! Intent, observed and problems → status, conditions, event notes. Pure.
 
+pub mod preview;
+
 use crate::{
     model::{Condition, Problem, Severity},
     plan::{Observed, ObservedLoadBalancer},

@@ -27,6 +27,16 @@ const REFUSED: Duration = Duration::from_secs(300);
 /// Calls that one task spends on finding which of many targets AWS refuses; the others wait with them.
 const SEARCHES: u32 = 16;
 
+/// The targets that a binding should have.
+pub(crate) struct Aim {
+    /// The mark it then gets; `None` while nobody can say where its targets are.
+    checkpoint: Option<String>,
+    wanted: BTreeSet<Target>,
+    /// What is to be done, but for targets that AWS refused a short while ago.
+    pub steps: Vec<Step>,
+    observed: TargetsObserved,
+}
+
 impl Controller {
     /// Brings the targets of a binding in line with its endpoints.
     pub(crate) async fn reconcile_binding(&self, key: &ObjectKey, generation: &mut Generation) -> Outcome {
@@ -67,6 +77,43 @@ impl Controller {
         let said_no = |fault: crate::k8s::Fault| Outcome::Failed {
             why: format!("Kubernetes: {fault}"),
         };
+        let Aim {
+            checkpoint,
+            wanted,
+            steps,
+            observed,
+        } = self.aim(binding).await?;
+        if !steps.is_empty() {
+            if binding.checkpoint.is_some() {
+                self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
+            }
+            self.move_targets(binding, steps, observed, generation).await?;
+        }
+        let refused = self.refused_targets(&binding.key).intersection(&wanted).count();
+        if refused > 0 {
+            return Err(Outcome::Waiting {
+                on: format!("AWS to take {refused} targets that it refuses"),
+                again: REFUSED,
+            });
+        }
+        if let Some(checkpoint) = checkpoint.filter(|now| binding.checkpoint.as_ref() != Some(now)) {
+            let now = self.clock.now().as_second();
+            self.writer
+                .set_checkpoint(&binding.key, Some((&checkpoint, now)))
+                .await
+                .map_err(said_no)?;
+        }
+        if binding.generation.0 != binding.generation.1 {
+            self.writer
+                .set_observed_generation(&binding.key, binding.generation.0)
+                .await
+                .map_err(said_no)?;
+        }
+        Ok(())
+    }
+
+    /// Which targets a binding should have, and what is to be done about it.
+    pub(crate) async fn aim(&self, binding: &TargetGroupBinding) -> Result<Aim, Outcome> {
         let unit = Unit::Binding(binding.key.clone());
         let group = TargetGroupArn::from(binding.target_group.as_str());
         let places = match network::places(&self.cluster(), binding) {
@@ -117,33 +164,12 @@ impl Controller {
         let refused = self.refused_targets(&binding.key);
         let targets = wanted.difference(&refused).cloned().collect();
         let plan = plan::targets::plan(&TargetsIntent { group, targets }, &observed);
-        if !plan.steps.is_empty() {
-            if binding.checkpoint.is_some() {
-                self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
-            }
-            self.move_targets(binding, plan.steps, observed, generation).await?;
-        }
-        let refused = self.refused_targets(&binding.key).intersection(&wanted).count();
-        if refused > 0 {
-            return Err(Outcome::Waiting {
-                on: format!("AWS to take {refused} targets that it refuses"),
-                again: REFUSED,
-            });
-        }
-        if let Some(checkpoint) = checkpoint.filter(|now| binding.checkpoint.as_ref() != Some(now)) {
-            let now = self.clock.now().as_second();
-            self.writer
-                .set_checkpoint(&binding.key, Some((&checkpoint, now)))
-                .await
-                .map_err(said_no)?;
-        }
-        if binding.generation.0 != binding.generation.1 {
-            self.writer
-                .set_observed_generation(&binding.key, binding.generation.0)
-                .await
-                .map_err(said_no)?;
-        }
-        Ok(())
+        Ok(Aim {
+            checkpoint,
+            wanted,
+            steps: plan.steps,
+            observed,
+        })
     }
 
     /// Targets that AWS refused a short while ago.

@@ -25,12 +25,15 @@ const LIBRARIES: [&str; 11] = [
     "tower",
 ];
 
-/// Begins to log to standard output. A panic is an event too.
+/// Begins to log to `to`. A panic is an event too.
 ///
 /// # Errors
 /// A filter that cannot be read, or that somebody logs already.
-pub fn begin(filter: &str, json: bool) -> anyhow::Result<()> {
-    subscriber(filter, json, std::io::stdout)?.try_init()?;
+pub fn begin<W>(filter: &str, json: bool, to: W) -> anyhow::Result<()>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(filter, json, to)?.try_init()?;
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "a panic; this is a bug of albacore");

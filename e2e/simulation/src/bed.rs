@@ -5,17 +5,22 @@ use crate::{
     objects,
     replica::Replica,
     tripwire::Tripwire,
-    world::{self, CLUSTER, World},
+    world::{self, CLUSTER, REGION, World},
 };
 use albacore::{
-    k8s::Leadership,
+    aws::{Aws, Place},
+    budget::{Budget, BudgetConfig},
+    k8s::{Client, Leadership, watch},
     model::{Scheme, Settings, TargetType},
-    telemetry::Clock,
+    reconcile::{self, Parts},
+    report::preview::Preview,
+    telemetry::{Clock, Metrics},
 };
 use albacore_aws::{Double, Options, call::Service, journal::Entry};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 /// How long nothing may happen for everything to count as settled: longer than anything but a load balancer that
 /// lingers, and a name that was not found, waits.
@@ -97,6 +102,16 @@ impl Bed {
         self.api.store().delete(&place).expect("an object that is there");
     }
 
+    /// Deletes what albacore keeps in Kubernetes for itself: then everything is as ALBC would have left it.
+    pub fn forget(&self) {
+        for kind in ["LoadBalancer", "ClusterNetwork"] {
+            for object in self.list("albacore.dev/v1alpha1", kind) {
+                let name = object["metadata"]["name"].as_str().expect("a name");
+                self.delete("albacore.dev/v1alpha1", kind, "", name);
+            }
+        }
+    }
+
     /// Deletes an Ingress.
     pub fn delete_ingress(&self, namespace: &str, name: &str) {
         self.delete("networking.k8s.io/v1", "Ingress", namespace, name);
@@ -116,6 +131,39 @@ impl Bed {
     pub fn list(&self, api_version: &str, kind: &str) -> Vec<Value> {
         let resource = Resource::of(api_version, kind).expect("a kind that is served");
         self.api.store().list(resource, None).into_iter().cloned().collect()
+    }
+
+    pub(crate) fn parts(&self, client: Client, wire: &Tripwire, identity: &str, leadership: Leadership) -> Parts {
+        let place = Place {
+            region: REGION.to_owned(),
+            vpc: self.settings.vpc.clone(),
+        };
+        Parts {
+            settings: self.settings.clone(),
+            aws: Aws::through(
+                wire.over(self.double.http_client()),
+                SharedCredentialsProvider::new(Credentials::for_tests()),
+                &place,
+                Budget::new(BudgetConfig::default()),
+                self.clock.clone(),
+            ),
+            client,
+            instance: identity.to_owned(),
+            leadership,
+            clock: self.clock.clone(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// What `albacore migrate check` finds out.
+    ///
+    /// # Errors
+    /// Why it finds out nothing.
+    pub async fn preview(&self) -> Result<Preview, reconcile::Unclear> {
+        let parts = self.parts(self.api.client(), &Tripwire::default(), "", Leadership::never());
+        let mut watches = JoinSet::new();
+        let seen = watch::start_without_own(&parts.client, None, &mut watches);
+        reconcile::preview(parts, seen).await
     }
 
     /// Starts a controller.

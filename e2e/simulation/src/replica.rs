@@ -1,14 +1,10 @@
 //! A process of the controller: what `albacore::run` wires together, over the simulated wires.
 
-use crate::{api::Link, bed::Bed, tripwire::Tripwire, world::REGION};
+use crate::{api::Link, bed::Bed, tripwire::Tripwire};
 use albacore::{
-    aws::{Aws, Place},
-    budget::{Budget, BudgetConfig},
     k8s::{Contender, Leadership, LeaseConfig, watch},
-    reconcile::{self, Parts},
-    telemetry::Metrics,
+    reconcile,
 };
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use tokio::{
     sync::watch as flag,
     task::{JoinHandle, JoinSet},
@@ -53,28 +49,10 @@ impl Replica {
         let wiring = Wiring::default();
         let (leadership, contender) = lead(&wiring);
         let wire = Tripwire::default();
-        let place = Place {
-            region: REGION.to_owned(),
-            vpc: bed.settings.vpc.clone(),
-        };
         let client = bed.api.client_over(wiring.link.clone());
         let mut watches = JoinSet::new();
         let seen = watch::start(&client, None, &mut watches);
-        let parts = Parts {
-            settings: bed.settings.clone(),
-            aws: Aws::through(
-                wire.over(bed.double.http_client()),
-                SharedCredentialsProvider::new(Credentials::for_tests()),
-                &place,
-                Budget::new(BudgetConfig::default()),
-                bed.clock.clone(),
-            ),
-            client,
-            instance: identity.to_owned(),
-            leadership,
-            clock: bed.clock.clone(),
-            metrics: Metrics::default(),
-        };
+        let parts = bed.parts(client, &wire, identity, leadership);
         let stopped = raised(wiring.stop.subscribe());
         let controller = tokio::spawn(async move {
             if let Err(fault) = reconcile::run(parts, seen, stopped).await {

@@ -60,6 +60,16 @@ async fn groups_that_are_adopted_together_look_at_the_account_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rules_on_nodes_that_are_there_are_not_made_again_by_who_remembers_nothing() {
+    let mut bed = bed().await;
+    bed.stop().await;
+    bed.forget();
+    bed.start();
+    bed.settle().await;
+    assert_eq!(bed.take_calls().writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_is_deleted_costs_reads_and_no_write() {
     let bed = bed().await;
     let objects = bed.list("albacore.dev/v1alpha1", "LoadBalancer");
