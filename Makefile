@@ -7,12 +7,12 @@ BIN := $(CARGO_TARGET_DIR)/debug
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: demo test fmt lint deny unit parity e2e cluster double build release tools
+.PHONY: demo test fmt lint deny unit parity swap e2e cluster double build release tools
 
 demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
 	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
 
-test: fmt lint deny tools unit parity e2e   ## everything that CI runs
+test: fmt lint deny tools unit parity swap e2e   ## everything that CI runs
 
 fmt:
 	cargo fmt --all --check
@@ -41,6 +41,9 @@ unit:                             ## unit and simulation tests, the double's own
 
 parity: tools                     ## what ALBC did with recorded manifests, compared; CASES=folder runs other cases
 	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases)
+
+swap: tools                       ## what ALBC left, taken over: nothing may be written
+	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases) --swap
 
 e2e: tools                        ## the chart on a real control plane, end to end
 	@$(BIN)/albacore-scenarios test

@@ -53,6 +53,8 @@ pub struct Bed {
 struct Controller {
     process: Child,
     log: PathBuf,
+    /// Where in the log its own words begin.
+    since: usize,
 }
 
 /// boto3, kept running.
@@ -158,6 +160,11 @@ impl Bed {
         Ok(())
     }
 
+    /// AWS.
+    pub fn double(&self) -> &Double {
+        &self.double
+    }
+
     /// A client of the API server.
     pub fn client(&self) -> kube::Client {
         self.cluster.client()
@@ -192,44 +199,95 @@ impl Bed {
     /// # Errors
     /// When the process cannot be started, or is not ready in time.
     pub async fn start_controller(&mut self, case: &str) -> Result<()> {
+        self.spawn(case, &["--enable-leader-election=false"])?;
+        self.await_leader().await
+    }
+
+    /// Starts albacore while another process holds the Lease, and waits until it knows the cluster.
+    ///
+    /// # Errors
+    /// When the process cannot be started, or is not ready in time.
+    pub async fn start_standby(&mut self, case: &str) -> Result<()> {
+        self.spawn(
+            case,
+            &[&format!("--leader-election-namespace={}", crate::swap::NAMESPACE)],
+        )?;
+        self.await_words("albacore to know the cluster", "everything was told once")
+            .await
+    }
+
+    /// What `albacore migrate check` says as JSON, and its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be run, or says nothing that can be read.
+    pub async fn check(&self) -> Result<(Option<i32>, Value)> {
+        let mut command = self.albacore(&["migrate", "check"]);
+        let output = command.arg("--output=json").output().await?;
+        let told = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok((output.status.code(), told))
+    }
+
+    /// Waits until albacore leads.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn await_leader(&self) -> Result<()> {
+        self.await_words("albacore to lead", "this process leads").await
+    }
+
+    async fn await_words(&self, what: &str, words: &str) -> Result<()> {
+        let controller = self.controller.as_ref().context("albacore was started")?;
+        let said = async || {
+            let log = fs::read_to_string(&controller.log).unwrap_or_default();
+            Ok(log
+                .get(controller.since..)
+                .is_some_and(|log| log.contains(words))
+                .then_some(()))
+        };
+        self.cluster.wait_for(what, PATIENCE, said).await
+    }
+
+    fn spawn(&mut self, case: &str, more: &[&str]) -> Result<()> {
         let log = self.scratch.join(format!("{case}.log"));
-        let before = fs::read_to_string(&log).unwrap_or_default();
-        let starts = before.matches("this process leads").count();
         let file = fs::File::options().create(true).append(true).open(&log)?;
-        let vpc = self.aliases["vpc"].as_str().unwrap_or_default();
-        let url = format!("http://{ENDPOINT}");
-        let endpoints: Vec<String> = ["Elastic Load Balancing v2", "EC2", "ACM", "STS"]
-            .map(|s| format!("{s}={url}"))
-            .into();
-        let process = Command::new(&self.binary)
-            .arg(format!("--cluster-name={CLUSTER_NAME}"))
-            .arg(format!("--aws-region={REGION}"))
-            .arg(format!("--aws-vpc-id={vpc}"))
-            .arg(format!("--aws-api-endpoints={}", endpoints.join(",")))
+        let since = usize::try_from(file.metadata()?.len())?;
+        let mut command = self.albacore(&[]);
+        let process = command
+            .args(more)
             .args([
-                "--enable-leader-election=false",
                 "--log-level=info,albacore=debug",
                 "--metrics-bind-addr=127.0.0.1:18080",
                 "--health-probe-bind-addr=127.0.0.1:18081",
             ])
-            .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("AWS_ACCESS_KEY_ID", "testing")
-            .env("AWS_SECRET_ACCESS_KEY", "testing")
-            .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        self.controller = Some(Controller {
-            process,
-            log: log.clone(),
-        });
-        let leads = async || {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            Ok((said.matches("this process leads").count() > starts).then_some(()))
-        };
-        self.cluster.wait_for("albacore to lead", PATIENCE, leads).await
+        self.controller = Some(Controller { process, log, since });
+        Ok(())
+    }
+
+    /// albacore's binary with the words, flags and environment that lead it to this cluster and AWS.
+    fn albacore(&self, words: &[&str]) -> Command {
+        let vpc = self.aliases["vpc"].as_str().unwrap_or_default();
+        let url = format!("http://{ENDPOINT}");
+        let endpoints: Vec<String> = ["Elastic Load Balancing v2", "EC2", "ACM", "STS"]
+            .map(|s| format!("{s}={url}"))
+            .into();
+        let mut command = Command::new(&self.binary);
+        command
+            .args(words)
+            .arg(format!("--cluster-name={CLUSTER_NAME}"))
+            .arg(format!("--aws-region={REGION}"))
+            .arg(format!("--aws-vpc-id={vpc}"))
+            .arg(format!("--aws-api-endpoints={}", endpoints.join(",")))
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("AWS_ACCESS_KEY_ID", "testing")
+            .env("AWS_SECRET_ACCESS_KEY", "testing")
+            .stdin(Stdio::null());
+        command
     }
 
     /// Stops albacore.
@@ -248,6 +306,23 @@ impl Bed {
         let text = fs::read_to_string(self.scratch.join(format!("{case}.log"))).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// Removes what albacore keeps in Kubernetes for itself, and the Lease.
+    ///
+    /// # Errors
+    /// What kubectl said.
+    pub async fn forget_albacore(&self) -> Result<()> {
+        for object in [
+            &["loadbalancers", "--all"][..],
+            &["clusternetworks", "--all"],
+            &["leases", "-n", "kube-system", "--all"],
+        ] {
+            self.cluster
+                .kubectl(&[&["delete", "--ignore-not-found"], object].concat())
+                .await?;
+        }
+        Ok(())
     }
 
     /// Does what a step says.
@@ -286,8 +361,10 @@ impl Bed {
     async fn run_script(&mut self, case: &Case, path: &Path) -> Result<()> {
         let mut script = self.substituted(&fs::read_to_string(path)?)?;
         if script.lines().any(|line| line == "restart-albc") {
-            self.stop_controller().await?;
-            self.start_controller(&case.name).await?;
+            if self.controller.is_some() {
+                self.stop_controller().await?;
+                self.start_controller(&case.name).await?;
+            }
             script = script.replace("restart-albc\n", "");
         }
         if drifts(case)? {
@@ -309,7 +386,18 @@ impl Bed {
         if !output.status.success() {
             bail!("{}: {}", path.display(), String::from_utf8_lossy(&output.stderr).trim());
         }
+        if self.controller.is_none() {
+            return Ok(());
+        }
         // What Kubernetes ends slowly, namespaces, ends before albacore can have seen it all.
+        self.await_ended_namespaces().await
+    }
+
+    /// Waits until no namespace is being deleted.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn await_ended_namespaces(&self) -> Result<()> {
         let ended = async || {
             let namespaces = Api::<Namespace>::all(self.client())
                 .list(&ListParams::default())
@@ -329,6 +417,25 @@ impl Bed {
             text = text.replace(&format!("{{{alias}}}"), id.as_str().unwrap_or_default());
         }
         Ok(text)
+    }
+
+    /// Waits until the Deployments of a case have the pods they should have.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn await_rollouts(&self, case: &Case) -> Result<()> {
+        for namespace in namespaces(case)? {
+            let deployments = self
+                .cluster
+                .kubectl(&["get", "deployments", "-n", &namespace, "-o", "name"])
+                .await?;
+            for deployment in deployments.lines() {
+                self.cluster
+                    .kubectl(&["rollout", "status", "-n", &namespace, deployment, "--timeout=60s"])
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn await_pods(&self, case: &Case) -> Result<()> {
@@ -476,7 +583,7 @@ fn is_ours(document: &str) -> bool {
 }
 
 /// Whether something is changed behind the controller's back.
-fn drifts(case: &Case) -> Result<bool> {
+pub(crate) fn drifts(case: &Case) -> Result<bool> {
     for step in &case.steps {
         if let Action::Shell(path) = &step.action
             && fs::read_to_string(path)?.lines().any(|line| line.starts_with("aws '"))

@@ -94,6 +94,14 @@ impl Case {
         })
     }
 
+    /// What was recorded of a step, whatever albacore does better.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed.
+    pub fn recorded(&self, step: &str, file: &str) -> Result<Value> {
+        json(&self.folder.join("out").join(step).join(file)).map(|recorded| without_repeats(&recorded))
+    }
+
     /// Every case below `root`, by name.
     ///
     /// # Errors

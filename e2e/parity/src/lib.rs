@@ -10,9 +10,12 @@
 
 pub mod bed;
 pub mod case;
+pub mod checkpoint;
 pub mod compare;
 pub mod names;
 pub mod normal;
 pub mod python;
+pub mod replay;
 pub mod run;
 pub mod scope;
+pub mod swap;

@@ -96,6 +96,12 @@ impl Names {
         }
     }
 
+    /// What each placeholder stands for.
+    pub fn placeholders(&self) -> impl Iterator<Item = (String, String)> {
+        let all = self.exact.iter().chain(&self.hashes);
+        all.map(|(id, placeholder)| (placeholder.clone(), id.clone()))
+    }
+
     /// DNS names of load balancers that are gone: an Ingress may still name one.
     pub fn add_gone(&mut self, gone: &BTreeMap<String, String>) {
         for (dns, placeholder) in gone {

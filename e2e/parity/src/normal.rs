@@ -32,10 +32,9 @@ pub fn kube(kube: &Value) -> Value {
         (key.clone(), normal)
     });
     let bindings = fields(&kube["targetGroupBindings"]).map(|(key, binding)| {
-        let annotations: Vec<&String> = fields(&binding["annotations"]).map(|(key, _)| key).collect();
         let normal = json!({
             "labels": binding["labels"],
-            "annotations": annotations,
+            "annotations": binding["annotations"],
             "finalizers": sorted(&binding["finalizers"]),
             "spec": binding["spec"],
             "observed": binding["status"].get("observedGeneration").map(|seen| *seen == binding["generation"]),

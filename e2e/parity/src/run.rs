@@ -1,20 +1,24 @@
 //! Runs cases one after another and says how they differ.
 
 use crate::{
-    bed::{Bed, namespaces},
+    bed::{Bed, drifts, namespaces},
     case::Case,
+    checkpoint::{self, CHECKPOINT, TIMESTAMP},
     compare::{Difference, compare},
     names::Names,
     normal,
 };
 use anyhow::Result;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 /// How a case went.
 #[derive(Clone, Debug)]
@@ -31,20 +35,30 @@ pub struct Outcome {
     pub own: Vec<String>,
 }
 
+impl Outcome {
+    /// Of a case that has not begun.
+    pub(crate) fn new(case: &Case, own: Vec<String>) -> Self {
+        Self {
+            case: case.name.clone(),
+            differences: Vec::new(),
+            broken: None,
+            calls: Vec::new(),
+            own,
+        }
+    }
+
+    /// Notes how `actual` differs from what is expected.
+    pub(crate) fn note(&mut self, step: &str, part: &str, expected: &Value, actual: &Value) {
+        let found = compare(expected, actual).into_iter();
+        self.differences
+            .extend(found.map(|difference| (format!("{step} {part}"), difference)));
+    }
+}
+
 /// Runs one case.
 pub async fn run(bed: &mut Bed, case: &Case) -> Outcome {
-    let mut outcome = Outcome {
-        case: case.name.clone(),
-        differences: Vec::new(),
-        broken: None,
-        calls: Vec::new(),
-        own: case
-            .steps
-            .iter()
-            .filter(|step| step.own)
-            .map(|step| step.name.clone())
-            .collect(),
-    };
+    let own = case.steps.iter().filter(|step| step.own).map(|step| step.name.clone());
+    let mut outcome = Outcome::new(case, own.collect());
     if let Err(error) = try_run(bed, case, &mut outcome).await {
         outcome.broken = Some(format!("{error:#}"));
     }
@@ -79,21 +93,17 @@ async fn try_run(bed: &mut Bed, case: &Case, outcome: &mut Outcome) -> Result<()
 
 /// What was there in any step so far.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// UIDs of Services, oldest first.
     uids: BTreeMap<String, Vec<String>>,
     /// DNS names of load balancers.
     dns_names: BTreeMap<String, String>,
+    /// Marks of bindings that held when they were first seen.
+    marks: BTreeSet<String>,
 }
 
-async fn differences(
-    bed: &mut Bed,
-    case: &Case,
-    step: &crate::case::Step,
-    seen: &mut Seen,
-) -> Result<Vec<(&'static str, Difference)>> {
-    let state = bed.state().await?;
-    let held = Held::read(bed.client(), &namespaces(case)?).await?;
+/// The names that the recordings have for what is there now.
+pub(crate) fn names(bed: &Bed, case: &Case, held: &Held, state: &Value, seen: &mut Seen) -> Names {
     for (service, uid) in &held.services {
         let known = seen.uids.entry(service.clone()).or_default();
         if !known.contains(uid) {
@@ -106,14 +116,33 @@ async fn differences(
     for (pod, address) in &held.pods {
         names.add_pod(pod, address);
     }
-    names.add_made(&state);
+    names.add_made(state);
     names.add_gone(&seen.dns_names);
     seen.dns_names.extend(
         names
             .dns_names()
             .map(|(dns, placeholder)| (dns.clone(), placeholder.clone())),
     );
-    let (state, kube) = (names.apply(&state), names.apply(&held.kube));
+    names
+}
+
+pub(crate) async fn differences(
+    bed: &mut Bed,
+    case: &Case,
+    step: &crate::case::Step,
+    seen: &mut Seen,
+) -> Result<Vec<(&'static str, Difference)>> {
+    let state = bed.state().await?;
+    let held = Held::read(bed.client(), &namespaces(case)?).await?;
+    let names = names(bed, case, &held, &state, seen);
+    // A mark outlives what somebody does to the targets by hand.
+    let older = if drifts(case)? {
+        seen.marks.clone()
+    } else {
+        BTreeSet::new()
+    };
+    seen.marks.extend(held.marks(&state));
+    let (kube, state) = (held.marked(&state, &names, &older), names.apply(&state));
     let of_state = compare(
         &any_pod(&normal::state(&step.state, &step.written)),
         &any_pod(&normal::state(&state, &step.written)),
@@ -139,7 +168,7 @@ async fn differences(
 }
 
 /// Pods of a Deployment have random names; the recordings number them (`web-pod1`). One is as good as another.
-fn any_pod(value: &Value) -> Value {
+pub(crate) fn any_pod(value: &Value) -> Value {
     match value {
         Value::String(text) => match text.split_once("-pod") {
             Some((before, after)) if text.starts_with("{ip:") && after.trim_end_matches('}').parse::<u32>().is_ok() => {
@@ -154,30 +183,31 @@ fn any_pod(value: &Value) -> Value {
 }
 
 /// What Kubernetes holds in the namespaces of a case.
-struct Held {
+pub(crate) struct Held {
     /// In the form of the recordings.
-    kube: Value,
+    pub kube: Value,
     /// Name and address.
-    pods: Vec<(String, String)>,
+    pub pods: Vec<(String, String)>,
     /// `namespace/name` and UID.
-    services: Vec<(String, String)>,
+    pub services: Vec<(String, String)>,
+    /// When pods (by address) and nodes (by instance) were made, in seconds since 1970.
+    pub created: BTreeMap<String, i64>,
 }
 
 impl Held {
-    async fn read(client: kube::Client, namespaces: &[String]) -> Result<Self> {
+    pub async fn read(client: kube::Client, namespaces: &[String]) -> Result<Self> {
         let (mut ingresses, mut bindings) = (Map::new(), Map::new());
         let (mut pods, mut services) = (Vec::new(), Vec::new());
+        let mut created = BTreeMap::new();
+        for node in Api::<Node>::all(client.clone()).list(&ListParams::default()).await? {
+            let instance = node
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.provider_id.as_deref()?.rsplit('/').next());
+            created.extend(instance.map(|instance| (instance.to_owned(), made(&node))));
+        }
         for namespace in namespaces {
-            for (resource, into) in [
-                (
-                    resource("networking.k8s.io", "v1", "Ingress", "ingresses"),
-                    &mut ingresses,
-                ),
-                (
-                    resource("elbv2.k8s.aws", "v1beta1", "TargetGroupBinding", "targetgroupbindings"),
-                    &mut bindings,
-                ),
-            ] {
+            for (resource, into) in [(self::ingresses(), &mut ingresses), (self::bindings(), &mut bindings)] {
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
                 for object in api.list(&ListParams::default()).await? {
                     into.insert(format!("{namespace}/{}", object.name_any()), recorded(&object));
@@ -193,6 +223,7 @@ impl Held {
                     Some((deployment, _)) => format!("{deployment}-pod0"),
                     None => pod.name_any(),
                 };
+                created.extend(address.clone().map(|address| (address, made(&pod))));
                 pods.extend(address.map(|address| (name, address)));
             }
             for service in Api::<Service>::namespaced(client.clone(), namespace)
@@ -209,8 +240,63 @@ impl Held {
             kube: json!({ "ingresses": ingresses, "targetGroupBindings": bindings }),
             pods,
             services,
+            created,
         })
     }
+
+    /// The mark that ALBC would put on each binding of this state.
+    fn marks(&self, state: &Value) -> Vec<String> {
+        let bindings = self.kube["targetGroupBindings"].as_object().into_iter().flatten();
+        let specs = bindings.map(|(_, binding)| &binding["spec"]);
+        specs
+            .map(|spec| checkpoint::of(spec, targets_of(state, spec), &self.created))
+            .collect()
+    }
+
+    /// With the names of the recordings, which have one for the mark that ALBC would put on a binding of this state, or has
+    /// put there before (`older`), and one for a moment.
+    pub fn marked(&self, state: &Value, names: &Names, older: &BTreeSet<String>) -> Value {
+        let mut kube = self.kube.clone();
+        let marks = self.marks(state);
+        let bindings = kube["targetGroupBindings"].as_object_mut().into_iter().flatten();
+        for ((_, binding), mark) in bindings.zip(&marks) {
+            let Some(annotations) = binding["annotations"].as_object_mut() else {
+                continue;
+            };
+            for (key, value) in annotations {
+                let text = value.as_str().unwrap_or_default();
+                match key.as_str() {
+                    CHECKPOINT if text == mark || older.contains(text) => *value = json!("{checkpoint}"),
+                    TIMESTAMP if text.parse::<u32>().is_ok() => *value = json!("{timestamp}"),
+                    _ => {}
+                }
+            }
+        }
+        names.apply(&kube)
+    }
+}
+
+/// The targets of the target group that a binding names.
+pub(crate) fn targets_of<'s>(state: &'s Value, binding: &Value) -> &'s Value {
+    let groups = state["targetGroups"].as_array().into_iter().flatten();
+    let mut bound = groups.filter(|group| group["arn"] == binding["targetGroupARN"]);
+    bound.next().map_or(&Value::Null, |group| &group["targets"])
+}
+
+/// When an object was made, in seconds since 1970.
+fn made(object: &impl ResourceExt) -> i64 {
+    object
+        .creation_timestamp()
+        .map(|time| time.0.as_second())
+        .unwrap_or_default()
+}
+
+pub(crate) fn ingresses() -> ApiResource {
+    resource("networking.k8s.io", "v1", "Ingress", "ingresses")
+}
+
+pub(crate) fn bindings() -> ApiResource {
+    resource("elbv2.k8s.aws", "v1beta1", "TargetGroupBinding", "targetgroupbindings")
 }
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
