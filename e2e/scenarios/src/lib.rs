@@ -8,5 +8,6 @@
 
 pub mod client;
 pub mod demo;
+pub mod migrate;
 pub mod stage;
 pub mod tests;

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// Where AWS answers.
-const AWS: &str = "10.0.0.5:4566";
+pub(crate) const AWS: &str = "10.0.0.5:4566";
 /// Where every instance finds its metadata.
 const METADATA: &str = "169.254.169.254:80";
 /// The image of the chart.
@@ -125,6 +125,14 @@ impl Stage {
     /// # Errors
     /// What helm or the pods say.
     pub async fn install(&self, chart: &Path) -> Result<()> {
+        self.install_with(chart, &[]).await
+    }
+
+    /// `helm install` with these flags too.
+    ///
+    /// # Errors
+    /// What helm or the pods say.
+    pub async fn install_with(&self, chart: &Path, flags: &[&str]) -> Result<()> {
         let url = format!("http://{AWS}");
         let values = serde_json::json!({
             "clusterName": world::CLUSTER,
@@ -147,7 +155,7 @@ impl Stage {
             "--timeout",
             "90s",
         ];
-        let installed = self.cluster.helm(&arguments).await;
+        let installed = self.cluster.helm(&[&arguments[..], flags].concat()).await;
         if installed.is_err() {
             self.show_logs().await;
         }

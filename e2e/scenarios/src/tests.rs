@@ -2,6 +2,7 @@
 
 use crate::{
     demo::restart,
+    migrate::a_release_of_another_controller_hands_over_and_takes_back,
     stage::{NAMESPACE, PATIENCE, Stage},
 };
 use albacore_simulation::conformance;
@@ -54,6 +55,7 @@ pub async fn run(project: &Path, only: &str) -> Result<bool> {
     test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
     test!(a_leader_hands_over_within_ten_seconds);
     test!(what_is_deleted_leaves_nothing_behind);
+    test!(a_release_of_another_controller_hands_over_and_takes_back);
     stage.cluster.stop().await;
     println!(
         "test result: {}. {passed} passed; {failed} failed",
