@@ -12,7 +12,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, fmt::Debug};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch as flag},
+    task::JoinSet,
+};
 
 /// Objects of one page of a list: a page is held in memory whole.
 const PAGE: u32 = 100;
@@ -22,8 +25,8 @@ const PAGE: u32 = 100;
 pub enum Seen {
     /// Facts changed.
     Changes(Vec<Change>),
-    /// All objects of a kind have been told once.
-    Synced(Kind),
+    /// All objects of a kind have been told, as they were when they were listed for the so many-th time.
+    Synced(Kind, u64),
     /// A LoadBalancer object as it is now.
     LoadBalancer(Box<custom::LoadBalancer>),
     /// A LoadBalancer object is gone.
@@ -66,31 +69,48 @@ impl Kind {
     }
 }
 
-/// Starts all watches; they run until the receiver is dropped. `namespace` limits namespaced kinds.
-pub fn start(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
-    let (sender, receiver) = mpsc::channel(256);
-    watch_users(client, namespace, &sender, tasks);
-    let from = Source {
-        kind: Kind::LoadBalancer,
-        sender,
-    };
+/// What the watches tell, and the way to have everything told anew.
+pub struct Watches {
+    seen: mpsc::Receiver<Seen>,
+    listings: flag::Sender<u64>,
+}
+
+impl Watches {
+    /// The next thing that was seen; `None` when the watches ended.
+    pub async fn next(&mut self) -> Option<Seen> {
+        self.seen.recv().await
+    }
+
+    /// Has every kind listed again: what a watch told may be old, since one that is interrupted says nothing. Gives the
+    /// number of that listing ([`Seen::Synced`]); the first one is 0.
+    pub fn list_again(&mut self) -> u64 {
+        self.listings.send_modify(|listing| *listing += 1);
+        *self.listings.borrow()
+    }
+}
+
+/// Starts all watches; they run until what is returned is dropped. `namespace` limits namespaced kinds.
+pub fn start(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> Watches {
+    let (told, watches) = open();
+    watch_users(client, namespace, &told, tasks);
+    let from = told.of(Kind::LoadBalancer);
     tasks.spawn(from.run(
         Api::<custom::LoadBalancer>::all(client.clone()),
         |object| Some(Seen::LoadBalancer(Box::new(object))),
         |(_, name), _| Seen::LoadBalancerGone(name),
     ));
-    receiver
+    watches
 }
 
 /// Starts the watches of what is not albacore's own, which is all there is in a cluster that never had it
 /// ([`Kind::OF_USERS`]).
-pub fn start_without_own(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Seen> {
-    let (sender, receiver) = mpsc::channel(256);
-    watch_users(client, namespace, &sender, tasks);
-    receiver
+pub fn start_without_own(client: &Client, namespace: Option<&str>, tasks: &mut JoinSet<()>) -> Watches {
+    let (told, watches) = open();
+    watch_users(client, namespace, &told, tasks);
+    watches
 }
 
-fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<Seen>, tasks: &mut JoinSet<()>) {
+fn watch_users(client: &Client, namespace: Option<&str>, told: &Told, tasks: &mut JoinSet<()>) {
     macro_rules! namespaced {
         ($type:ty) => {
             match namespace {
@@ -103,10 +123,7 @@ fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<S
         |namespace: Option<String>, name: String| crate::model::ObjectKey::new(namespace.unwrap_or_default(), name);
     let one = |change: Change| Seen::Changes(vec![change]);
 
-    let from = Source {
-        kind: Kind::Ingress,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::Ingress);
     tasks.spawn(from.run(
         namespaced!(slim::SlimIngress),
         move |object| Some(one(Change::Ingress(object.into()))),
@@ -118,46 +135,31 @@ fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<S
             })
         },
     ));
-    let from = Source {
-        kind: Kind::IngressClass,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::IngressClass);
     tasks.spawn(from.run(
         Api::<slim::SlimIngressClass>::all(client.clone()),
         move |object| Some(one(Change::Class(object.into()))),
         move |(_, name), _| one(Change::ClassGone(name)),
     ));
-    let from = Source {
-        kind: Kind::IngressClassParams,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::IngressClassParams);
     tasks.spawn(from.run(
         Api::<custom::IngressClassParams>::all(client.clone()),
         move |object| Some(one(Change::Params(object.into()))),
         move |(_, name), _| one(Change::ParamsGone(name)),
     ));
-    let from = Source {
-        kind: Kind::Service,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::Service);
     tasks.spawn(from.run(
         namespaced!(slim::SlimService),
         move |object| Some(one(Change::Service(object.into()))),
         move |(namespace, name), _| one(Change::ServiceGone(key(namespace, name))),
     ));
-    let from = Source {
-        kind: Kind::EndpointSlice,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::EndpointSlice);
     tasks.spawn(from.run(
         namespaced!(slim::SlimEndpointSlice),
         move |object| Some(one(Change::Slice(object.into()))),
         move |(namespace, name), _| one(Change::SliceGone(key(namespace, name))),
     ));
-    let from = Source {
-        kind: Kind::Pod,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::Pod);
     tasks.spawn(from.run(
         namespaced!(slim::SlimPod),
         move |object: slim::SlimPod| {
@@ -166,28 +168,19 @@ fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<S
         },
         move |(namespace, name), _| one(Change::PodGone(key(namespace, name))),
     ));
-    let from = Source {
-        kind: Kind::Node,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::Node);
     tasks.spawn(from.run(
         Api::<slim::SlimNode>::all(client.clone()),
         move |object| Some(one(Change::Node(object.into()))),
         move |(_, name), _| one(Change::NodeGone(name)),
     ));
-    let from = Source {
-        kind: Kind::Namespace,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::Namespace);
     tasks.spawn(from.run(
         Api::<slim::SlimNamespace>::all(client.clone()),
         move |object| Some(one(Change::Namespace(object.into()))),
         move |(_, name), _| one(Change::NamespaceGone(name)),
     ));
-    let from = Source {
-        kind: Kind::TargetGroupBinding,
-        sender: sender.clone(),
-    };
+    let from = told.of(Kind::TargetGroupBinding);
     tasks.spawn(from.run(
         namespaced!(custom::TargetGroupBinding),
         move |object| Some(one(Change::Binding(object.into()))),
@@ -197,27 +190,67 @@ fn watch_users(client: &Client, namespace: Option<&str>, sender: &mpsc::Sender<S
 
 type Name = (Option<String>, String);
 
+/// Where all watches tell what they see.
+struct Told {
+    sender: mpsc::Sender<Seen>,
+    listings: flag::Receiver<u64>,
+}
+
+fn open() -> (Told, Watches) {
+    let (sender, seen) = mpsc::channel(256);
+    let listings = flag::Sender::new(0);
+    let told = Told {
+        sender,
+        listings: listings.subscribe(),
+    };
+    (told, Watches { seen, listings })
+}
+
+impl Told {
+    fn of(&self, kind: Kind) -> Source {
+        Source {
+            kind,
+            sender: self.sender.clone(),
+            listings: self.listings.clone(),
+        }
+    }
+}
+
 struct Source {
     kind: Kind,
     sender: mpsc::Sender<Seen>,
+    listings: flag::Receiver<u64>,
 }
 
 impl Source {
     /// Tells everything a watch sees. `gone` is told whether the deletion itself was seen.
     async fn run<K>(
-        self,
+        mut self,
         api: Api<K>,
         applied: impl Fn(K) -> Option<Seen> + Send,
         gone: impl Fn(Name, bool) -> Seen + Send,
     ) where
         K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let config = watcher::Config::default().page_size(PAGE);
-        let mut events = watcher(api, config).default_backoff().boxed();
+        let watch = || {
+            let config = watcher::Config::default().page_size(PAGE);
+            watcher(api.clone(), config).default_backoff().boxed()
+        };
+        let mut events = watch();
+        let mut listing = *self.listings.borrow_and_update();
         let mut known: BTreeSet<Name> = BTreeSet::new();
         let mut listed: BTreeSet<Name> = BTreeSet::new();
         loop {
-            let event = match events.try_next().await {
+            let event = tokio::select! {
+                biased;
+                Ok(()) = self.listings.changed() => {
+                    listing = *self.listings.borrow_and_update();
+                    events = watch();
+                    continue;
+                }
+                event = events.try_next() => event,
+            };
+            let event = match event {
                 Ok(Some(event)) => event,
                 Ok(None) => return,
                 Err(error) => {
@@ -238,7 +271,7 @@ impl Source {
                 watcher::Event::InitDone => {
                     let vanished: Vec<Name> = known.difference(&listed).cloned().collect();
                     known = std::mem::take(&mut listed);
-                    let synced = std::iter::once(Seen::Synced(self.kind));
+                    let synced = std::iter::once(Seen::Synced(self.kind, listing));
                     vanished
                         .into_iter()
                         .map(|name| gone(name, false))

@@ -29,7 +29,7 @@ use crate::{
         self, Events, Leadership, Writer,
         custom::LoadBalancer,
         memory,
-        watch::{Kind, Seen},
+        watch::{Kind, Seen, Watches},
     },
     model::*,
     telemetry::{Clock, Metrics},
@@ -111,20 +111,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// What was remembered could not be read.
-pub async fn run(
-    parts: Parts,
-    mut seen: mpsc::Receiver<Seen>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), k8s::Fault> {
+pub async fn run(parts: Parts, mut watches: Watches, stop: impl Future<Output = ()>) -> Result<(), k8s::Fault> {
     tokio::pin!(stop);
     let (wakes, woken) = mpsc::unbounded_channel();
     let controller = Arc::new(Controller::new(parts, wakes));
     tokio::select! {
         () = &mut stop => return Ok(()),
-        ready = controller.stand_by(&mut seen) => if !ready { return Ok(()) },
+        ready = controller.stand_by(&mut watches) => if !ready { return Ok(()) },
     }
     controller.recall().await?;
-    controller.lead(seen, woken, stop).await;
+    controller.lead(watches, woken, stop).await;
     Ok(())
 }
 
@@ -169,19 +165,24 @@ impl Controller {
         let _ = self.wakes.send((unit, delay));
     }
 
-    /// Keeps facts warm until everything was told once and we lead; `false` when the watches ended before.
-    async fn stand_by(&self, seen: &mut mpsc::Receiver<Seen>) -> bool {
+    /// Keeps facts warm until we lead and everything was told as it is since then; `false` when the watches ended before.
+    /// What was told before may be long gone: a watch that was interrupted says nothing, and whoever led until now may have
+    /// done much since.
+    async fn stand_by(&self, watches: &mut Watches) -> bool {
         let mut missing = Kind::all();
+        let mut listing = 0;
+        let mut leading = self.leadership.held();
         let mut leadership = self.leadership.clone();
         let won = leadership.won();
         tokio::pin!(won);
-        let mut leading = false;
         while !(missing.is_empty() && leading) {
             tokio::select! {
-                told = seen.recv() => match told {
+                told = watches.next() => match told {
                     None => return false,
-                    Some(Seen::Synced(kind)) => {
-                        missing.remove(&kind);
+                    Some(Seen::Synced(kind, of)) => {
+                        if of == listing {
+                            missing.remove(&kind);
+                        }
                         if missing.is_empty() {
                             tracing::info!("everything was told once");
                             self.metrics.synced();
@@ -191,7 +192,11 @@ impl Controller {
                         self.take_in(told);
                     }
                 },
-                () = &mut won, if !leading => leading = true,
+                () = &mut won, if !leading => {
+                    leading = true;
+                    listing = watches.list_again();
+                    missing = Kind::all();
+                }
             }
         }
         true
@@ -210,7 +215,7 @@ impl Controller {
                 }
                 changes.into_iter().flat_map(|change| cluster.apply(change)).collect()
             }
-            Seen::Synced(_) => BTreeSet::new(),
+            Seen::Synced(..) => BTreeSet::new(),
             Seen::LoadBalancer(object) => self.see_object(&object).into_iter().collect(),
             Seen::LoadBalancerGone(name) => {
                 let mut notes = self.notes();
@@ -309,7 +314,7 @@ impl Controller {
     /// Works on whatever is due, until told to stop or deposed.
     async fn lead(
         self: Arc<Self>,
-        mut seen: mpsc::Receiver<Seen>,
+        mut watches: Watches,
         mut woken: mpsc::UnboundedReceiver<(Unit, Duration)>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
@@ -336,7 +341,7 @@ impl Controller {
             tokio::select! {
                 () = &mut lost => break,
                 () = &mut stop => break,
-                told = seen.recv() => match told {
+                told = watches.next() => match told {
                     None => break,
                     Some(told) => {
                         let at = Instant::now() + GATHER;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     facts::TargetGroupBinding,
     ingress::Built,
-    k8s::watch::{Kind, Seen},
+    k8s::watch::{Kind, Seen, Watches},
     model::*,
     plan::{self, NetworkIntent, NetworkObserved, Observed},
     report::preview::{self as words, Change, Preview},
@@ -46,10 +46,10 @@ fn unclear(unit: impl fmt::Display) -> impl Fn(String) -> Unclear {
 ///
 /// # Errors
 /// Something that could not be read.
-pub async fn preview(parts: Parts, mut seen: mpsc::Receiver<Seen>) -> Result<Preview, Unclear> {
+pub async fn preview(parts: Parts, mut watches: Watches) -> Result<Preview, Unclear> {
     let (wakes, _unheard) = mpsc::unbounded_channel();
     let controller = Controller::new(parts, wakes);
-    controller.hear(&mut seen).await?;
+    controller.hear(&mut watches).await?;
     controller.notes().network_doubtful = true;
     controller.known_network().await?;
     let groups: Vec<GroupKey> = controller.cluster().groups().cloned().collect();
@@ -75,12 +75,12 @@ pub async fn preview(parts: Parts, mut seen: mpsc::Receiver<Seen>) -> Result<Pre
 
 impl Controller {
     /// Takes in everything that is there.
-    async fn hear(&self, seen: &mut mpsc::Receiver<Seen>) -> Result<(), Unclear> {
+    async fn hear(&self, watches: &mut Watches) -> Result<(), Unclear> {
         let mut missing: BTreeSet<Kind> = Kind::OF_USERS.into();
         let all = async {
             while !missing.is_empty() {
-                match seen.recv().await {
-                    Some(Seen::Synced(kind)) => drop(missing.remove(&kind)),
+                match watches.next().await {
+                    Some(Seen::Synced(kind, _)) => drop(missing.remove(&kind)),
                     Some(told) => drop(self.take_in(told)),
                     None => return,
                 }
