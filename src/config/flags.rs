@@ -9,7 +9,9 @@ use clap::Parser;
     name = "albacore",
     version,
     about = "Turns Kubernetes Ingresses into AWS load balancers, inside an AWS API-call budget",
-    after_help = "Flags of the AWS Load Balancer Controller that only tune it are taken and do nothing; a flag that would \
+    after_help = "`albacore migrate check`, with the same flags and --output=text or json, tells what would change if albacore \
+                  took over from the AWS Load Balancer Controller, and changes nothing.\n\n\
+                  Flags of the AWS Load Balancer Controller that only tune it are taken and do nothing; a flag that would \
                   change what is made, and that albacore does not have, is refused.",
     disable_help_subcommand = true,
     args_override_self = true

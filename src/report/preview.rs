@@ -361,3 +361,61 @@ impl fmt::Display for Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Lane, ObjectKey, Peer},
+        plan::{Ref, StepId},
+    };
+
+    fn says(call: Mutation, observed: &Observed) -> String {
+        let step = Step {
+            id: StepId(0),
+            lane: Lane::Change,
+            owner: Some(ObjectKey::new("shop", "web")),
+            call,
+        };
+        change(&step, observed).to_string()
+    }
+
+    #[test]
+    fn a_change_is_told_with_who_asks_for_it() {
+        let permission = |ports| Permission {
+            protocol: "tcp".to_owned(),
+            ports: Some(ports),
+            peer: Peer::Group("sg-2".into()),
+            description: String::new(),
+        };
+        let call = Mutation::AuthorizeIngress {
+            group: Ref::Known("sg-1".into()),
+            permissions: vec![permission((80, 80)), permission((8080, 8090))],
+        };
+        let says = says(call, &Observed::default());
+        assert_eq!(
+            says,
+            "AuthorizeSecurityGroupIngress: security group sg-1 lets in tcp 80 from group: sg-2, tcp 8080-8090 from group: sg-2 \
+             (asked for by Ingress shop/web)"
+        );
+    }
+
+    #[test]
+    fn only_fields_that_differ_are_told_with_what_they_were() {
+        let (before, after) = (
+            serde_json::json!({"path": "/", "port": "80", "tags": {"a": "1"}}),
+            serde_json::json!({"path": "/health", "port": "80", "tags": {"a": "2"}, "protocol": "HTTP"}),
+        );
+        assert_eq!(
+            differing(&before, &after),
+            "path `/` becomes `/health`, protocol becomes `HTTP`"
+        );
+    }
+
+    #[test]
+    fn an_arn_is_told_by_its_name() {
+        let elb = "arn:aws:elasticloadbalancing:us-east-1:123456789012:";
+        assert_eq!(short(&format!("{elb}targetgroup/k8s-web/1")), "k8s-web/1");
+        assert_eq!(short(&format!("{elb}loadbalancer/app/k8s-web/1")), "k8s-web/1");
+    }
+}
