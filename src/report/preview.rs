@@ -1,7 +1,7 @@
 //! What would change, in words: for whoever wants to know before anything does.
 
 use crate::{
-    model::{Permission, Problem, Severity, Tags},
+    model::{Peer, Permission, Problem, Severity, Tags, Target},
     plan::{Mutation, Observed, Step},
 };
 use serde::Serialize;
@@ -205,13 +205,17 @@ fn words(call: &Mutation, observed: &Observed) -> String {
         }
         Mutation::RemoveTags { resource, keys } => format!("{} loses tags {}", short(resource), keys.join(", ")),
         Mutation::RegisterTargets { group, targets } => {
-            format!("target group {} gets targets {}", short(group.as_str()), plain(targets))
+            format!(
+                "target group {} gets targets {}",
+                short(group.as_str()),
+                listed(targets)
+            )
         }
         Mutation::DeregisterTargets { group, targets } => {
             format!(
                 "target group {} loses targets {}",
                 short(group.as_str()),
-                plain(targets)
+                listed(targets)
             )
         }
     }
@@ -273,9 +277,22 @@ fn permitted(permissions: &[Permission]) -> String {
             Some((from, to)) => format!(" {from}-{to}"),
             None => String::new(),
         };
-        format!("{}{ports} from {}", permission.protocol, plain(&permission.peer))
+        let from = match &permission.peer {
+            Peer::Cidr(range) => range.to_string(),
+            Peer::Group(id) => id.to_string(),
+            Peer::PrefixList(id) => id.clone(),
+        };
+        format!("{}{ports} from {from}", permission.protocol)
     };
     permissions.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn listed(targets: &[Target]) -> String {
+    let one = |target: &Target| match target {
+        Target::Instance(id, port) => format!("{id}:{port}"),
+        Target::Ip(address, port) => format!("{address}:{port}"),
+    };
+    targets.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The name in an ARN.
@@ -366,7 +383,7 @@ impl fmt::Display for Change {
 mod tests {
     use super::*;
     use crate::{
-        model::{Lane, ObjectKey, Peer},
+        model::{Lane, ObjectKey},
         plan::{Ref, StepId},
     };
 
@@ -395,7 +412,7 @@ mod tests {
         let says = says(call, &Observed::default());
         assert_eq!(
             says,
-            "AuthorizeSecurityGroupIngress: security group sg-1 lets in tcp 80 from group: sg-2, tcp 8080-8090 from group: sg-2 \
+            "AuthorizeSecurityGroupIngress: security group sg-1 lets in tcp 80 from sg-2, tcp 8080-8090 from sg-2 \
              (asked for by Ingress shop/web)"
         );
     }

@@ -8,6 +8,6 @@
 
 pub mod client;
 pub mod demo;
-pub mod migrate;
+mod migrate;
 pub mod stage;
 pub mod tests;

@@ -19,7 +19,14 @@ use tokio::{
 const LEASE: &str = "aws-load-balancer-controller-leader";
 const OTHER: &str = "aws-load-balancer-controller";
 
-pub async fn a_release_of_another_controller_hands_over_and_takes_back(stage: &Stage, project: &Path) -> Result<()> {
+/// The whole way.
+///
+/// # Errors
+/// Where it does not lead on.
+pub(crate) async fn a_release_of_another_controller_hands_over_and_takes_back(
+    stage: &Stage,
+    project: &Path,
+) -> Result<()> {
     let chart = project.join("chart");
     if stage.pods().await?.is_empty() {
         stage.install(&chart).await?;
