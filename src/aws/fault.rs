@@ -44,7 +44,69 @@ pub struct Fault {
     pub message: String,
 }
 
+/// A permission that albacore's role lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The action, such as `elasticloadbalancing:CreateRule`. It need not be the call's own: creating something with tags
+    /// takes the permission to tag.
+    pub action: String,
+    /// The resource, where AWS names it.
+    pub resource: Option<String>,
+    /// Why, in AWS' words; empty where it does not say. A policy of the organization may be what denies it.
+    pub because: String,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "albacore's role lacks the permission {}", self.action)?;
+        if let Some(resource) = &self.resource {
+            write!(f, " on {resource}")?;
+        }
+        if !self.because.is_empty() {
+            write!(f, " ({})", self.because)?;
+        }
+        f.write_str(". Attach docs/iam-policy.json to the role: it allows all that albacore calls")
+    }
+}
+
 impl Fault {
+    /// The permission that is missing; `None` for any other refusal, that of bad credentials too.
+    ///
+    /// The words are told in "Troubleshoot access denied error messages", IAM user guide.
+    pub fn lack(&self) -> Option<Lack> {
+        let lacks = [
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "Client.UnauthorizedOperation",
+        ];
+        if !lacks.contains(&self.code.as_str()) {
+            return None;
+        }
+        // EC2 adds what only STS can read.
+        let (words, _) = self.message.split_once(". Encoded").unwrap_or((&self.message, ""));
+        let Some((_, said)) = words.split_once("not authorized to perform: ") else {
+            return Some(Lack {
+                action: format!("{}:{}", self.service.name(), self.operation),
+                resource: None,
+                because: String::new(),
+            });
+        };
+        let (action, rest) = said.split_once(' ').unwrap_or((said, ""));
+        let (resource, because) = match rest.strip_prefix("on resource: ") {
+            Some(rest) => {
+                let (resource, because) = rest.split_once(' ').unwrap_or((rest, ""));
+                (Some(resource.to_owned()), because)
+            }
+            None => (None, rest),
+        };
+        Some(Lack {
+            action: action.to_owned(),
+            resource,
+            because: because.to_owned(),
+        })
+    }
+
     /// Whether the call may have been carried out all the same.
     pub fn outcome_unknown(&self) -> bool {
         self.class == Class::Unreachable
@@ -184,14 +246,11 @@ fn class_of(code: &str) -> Class {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.operation)?;
+        if let Some(lack) = self.lack() {
+            return lack.fmt(f);
+        }
         match (self.class, self.code.as_str()) {
-            (Class::Denied, code) => write!(
-                f,
-                "{code}: {}. Allow the action {}:{} to albacore's role",
-                self.message,
-                self.service.name(),
-                self.operation
-            ),
+            (Class::Denied, code) => write!(f, "{code}: {}. Check the credentials of albacore's role", self.message),
             (Class::Unreachable, "") => write!(f, "no answer ({})", self.message),
             (_, "") => f.write_str(&self.message),
             (_, code) => write!(f, "{code}: {}", self.message),
@@ -231,15 +290,46 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_missing_permission_is_named() {
-        let fault = Fault {
-            class: Class::Denied,
+    fn denied(code: &str, message: &str) -> Fault {
+        Fault {
+            class: class_of(code),
             service: Service::ElasticLoadBalancing,
             operation: "CreateRule",
-            code: "AccessDenied".into(),
-            message: "not authorized".into(),
-        };
-        assert!(fault.to_string().contains("elasticloadbalancing:CreateRule"), "{fault}");
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_is_the_one_that_aws_names() {
+        let rule = "arn:aws:elasticloadbalancing:us-east-1:1:listener-rule/app/a/1/2/*";
+        let words = format!(
+            "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: elasticloadbalancing:AddTags on resource: \
+             {rule} because no identity-based policy allows the elasticloadbalancing:AddTags action"
+        );
+        let lack = denied("AccessDenied", &words).lack().expect("a lack");
+        assert_eq!(
+            (lack.action.as_str(), lack.resource.as_deref()),
+            ("elasticloadbalancing:AddTags", Some(rule))
+        );
+        assert!(lack.because.starts_with("because no identity-based policy"), "{lack}");
+
+        let words = "You are not authorized to perform this operation. User: u is not authorized to perform: \
+                     ec2:DescribeSubnets with an explicit deny in a service control policy. Encoded authorization failure message: xyz";
+        let lack = denied("UnauthorizedOperation", words).lack().expect("a lack");
+        assert_eq!(
+            (lack.action.as_str(), lack.resource.as_deref()),
+            ("ec2:DescribeSubnets", None)
+        );
+        assert_eq!(lack.because, "with an explicit deny in a service control policy");
+
+        let lack = denied("AccessDenied", "").lack().expect("a lack");
+        assert_eq!(lack.action, "elasticloadbalancing:CreateRule", "AWS says nothing more");
+        let fault = denied("AccessDenied", "").to_string();
+        assert!(fault.contains("elasticloadbalancing:CreateRule"), "{fault}");
+        assert!(fault.contains("docs/iam-policy.json"), "{fault}");
+        assert_eq!(denied("ExpiredToken", "expired").lack(), None);
+        let fault = denied("ExpiredToken", "expired").to_string();
+        assert!(fault.contains("credentials"), "{fault}");
     }
 }

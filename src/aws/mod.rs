@@ -19,7 +19,7 @@ mod perform;
 mod resolve;
 
 pub use client::{AwsConfig, Place, discover};
-pub use fault::{Class, Fault};
+pub use fault::{Class, Fault, Lack};
 pub use interfaces::INTERFACES;
 
 use crate::{

@@ -425,7 +425,10 @@ impl Resolve<'_> {
                 Ok(_) => Ok(Found::Exists(true)),
                 Err(fault) if matches!(fault.class, Class::Missing | Class::Rejected) => Ok(Found::Exists(false)),
                 // Whoever may not look may still use it.
-                Err(fault) if fault.class == Class::Denied => Ok(Found::Exists(true)),
+                Err(fault) if fault.class == Class::Denied => {
+                    tracing::warn!(%arn, %fault, "the certificate cannot be looked at, and is believed to exist");
+                    Ok(Found::Exists(true))
+                }
                 Err(fault) => Err(fault),
             }
         };

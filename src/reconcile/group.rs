@@ -13,7 +13,7 @@ use super::{
     state::{self, GroupMemory},
 };
 use crate::{
-    aws::{Fault, INTERFACES},
+    aws::{Fault, INTERFACES, Lack},
     execute::Stopped,
     facts::{Cluster, Membership},
     ingress::{self, BuildInput, Built, Refused, annotation::VERIFY},
@@ -161,7 +161,7 @@ impl Task<'_> {
         let intent = match self.intend(built).await {
             Ok(Some(intent)) => intent,
             Ok(None) => return Round::Again,
-            Err(fault) => return Round::End(failed(&fault)),
+            Err(fault) => return Round::End(Outcome::of(&fault)),
         };
         let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
         self.memory.observed.note(&plan, &self.readiness);
@@ -176,7 +176,7 @@ impl Task<'_> {
             return match self.ask_readiness(&plan).await {
                 Ok(true) => Round::Again,
                 Ok(false) => Round::Done(Box::new(intent), plan),
-                Err(fault) => Round::End(failed(&fault)),
+                Err(fault) => Round::End(Outcome::of(&fault)),
             };
         }
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
@@ -215,7 +215,7 @@ impl Task<'_> {
             .aws
             .observe_group(&self.unit, &self.controller.settings, self.key, &known, as_of)
             .await
-            .map_err(|fault| failed(&fault))?;
+            .map_err(|fault| Outcome::of(&fault))?;
         let intended = built.draft.resolve(&self.memory.resolved);
         let missing = !known.ids().is_subset(&read.ids());
         read.remember(&known, Some(&intended));
@@ -510,15 +510,33 @@ impl Task<'_> {
 
     /// Tells users and operators how things are.
     pub(super) async fn report(&self, built: &Built, problems: &[Problem], outcome: &Outcome) {
-        let all: Vec<Problem> = built.problems.iter().chain(problems).cloned().collect();
+        let own = match outcome {
+            Outcome::Denied(lack) => Some(lack.clone()),
+            _ => None,
+        };
+        let lacks: Vec<Lack> = self.controller.lacks_beside(self.key).into_iter().chain(own).collect();
+        let denied = lacks.iter().map(|lack| self.denied(lack));
         Report {
             task: self,
             built,
-            problems: all,
+            problems: built.problems.iter().chain(problems).cloned().chain(denied).collect(),
+            lacks: &lacks,
             outcome,
         }
         .write()
         .await;
+    }
+
+    /// What the operator reads of a missing permission.
+    fn denied(&self, lack: &Lack) -> Problem {
+        Problem {
+            member: None,
+            object: Object::LoadBalancer(self.object_name()),
+            field: lack.action.clone(),
+            severity: Severity::Blocking,
+            code: Code::Denied,
+            detail: format!("{lack}."),
+        }
     }
 
     /// Whose an Ingress is now.
@@ -551,11 +569,6 @@ pub(super) fn waiting(waits: &[Wait]) -> Outcome {
             }
         }
     }
-}
-
-/// AWS said no, or nothing.
-pub(super) fn failed(fault: &Fault) -> Outcome {
-    Outcome::Failed { why: fault.to_string() }
 }
 
 /// Kubernetes said no, or nothing.

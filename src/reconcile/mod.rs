@@ -8,6 +8,7 @@
 //! Nothing is done before every kind was told once, nor while another process leads; facts are kept warm all the time.
 
 mod bindings;
+mod denied;
 mod ending;
 mod group;
 mod network;
@@ -388,8 +389,9 @@ impl Controller {
                 Unit::Binding(key) => Box::pin(self.reconcile_binding(key, &mut generation)).await,
             };
             self.record_term().await;
+            self.note_lack(&unit, &outcome);
             match &outcome {
-                Outcome::Failed { .. } => tracing::warn!("{outcome}"),
+                Outcome::Failed { .. } | Outcome::Denied(_) => tracing::warn!("{outcome}"),
                 _ => tracing::debug!("{outcome}"),
             }
             outcome
@@ -413,7 +415,7 @@ impl Controller {
                 .find_binding_mut(key)
                 .map_or(&mut nobodys, |notes| &mut notes.failures),
         };
-        *failures = if matches!(outcome, Outcome::Failed { .. }) {
+        *failures = if matches!(outcome, Outcome::Failed { .. } | Outcome::Denied(_)) {
             *failures + 1
         } else {
             0
@@ -423,6 +425,7 @@ impl Controller {
             // The lease was not renewed in time to send a call; if it is lost for good, nothing runs again.
             Outcome::Deposed => Some(Duration::from_secs(1)),
             Outcome::Waiting { again, .. } => Some(*again),
+            Outcome::Denied(_) => Some(outcome::rest_denied(*failures)),
             Outcome::Failed { .. } => Some(outcome::rest(*failures)),
         }
     }

@@ -1,11 +1,6 @@
 //! One task of the cluster network: the shared backend security group, and the rules on nodes and pods.
 
-use super::{
-    Controller, Outcome,
-    group::{failed, said_no},
-    queue::Generation,
-    refused, state,
-};
+use super::{Controller, Outcome, group::said_no, queue::Generation, refused, state};
 use crate::{
     aws::{Class, Fault, INTERFACES},
     execute::Stopped,
@@ -60,7 +55,7 @@ impl Controller {
             let (intent, observed) = match self.look_at_network().await {
                 Ok(Some(known)) => known,
                 Ok(None) => continue,
-                Err(fault) => return failed(&fault),
+                Err(fault) => return Outcome::of(&fault),
             };
             let mut plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
             let deletes = |step: &Step| matches!(step.call, Mutation::DeleteSecurityGroup { .. });
@@ -76,7 +71,7 @@ impl Controller {
                             };
                         }
                     }
-                    Err(fault) => return failed(&fault),
+                    Err(fault) => return Outcome::of(&fault),
                 }
             }
             if plan.steps.is_empty() {
@@ -108,7 +103,7 @@ impl Controller {
                     let wrong_memory = matches!(fault.class, Class::Missing | Class::Conflict);
                     self.notes().network_doubtful |= wrong_memory || fault.outcome_unknown();
                     if !wrong_memory || corrected {
-                        return failed(&fault);
+                        return Outcome::of(&fault);
                     }
                     corrected = true;
                 }

@@ -1,5 +1,6 @@
 //! How a task ended.
 
+use crate::aws::{Fault, Lack};
 use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
@@ -20,6 +21,8 @@ pub enum Outcome {
     Superseded,
     /// Another process leads.
     Deposed,
+    /// A permission is missing; tried again, rarely: it takes a person to give it.
+    Denied(Lack),
     /// AWS or Kubernetes said no, or nothing; tried again, later each time.
     Failed {
         /// What happened.
@@ -28,6 +31,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// AWS said no, or nothing.
+    pub fn of(fault: &Fault) -> Self {
+        match fault.lack() {
+            Some(lack) => Self::Denied(lack),
+            None => Self::Failed { why: fault.to_string() },
+        }
+    }
+
     /// AWS was read so soon after something was made that what it does not show may still be there.
     pub fn until_proven(at: Instant) -> Self {
         Self::Waiting {
@@ -43,6 +54,7 @@ impl Outcome {
             Self::Waiting { .. } => "waiting",
             Self::Superseded => "superseded",
             Self::Deposed => "deposed",
+            Self::Denied(_) => "denied",
             Self::Failed { .. } => "failed",
         }
     }
@@ -52,6 +64,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { on, .. } => write!(f, "waiting for {on}"),
+            Self::Denied(lack) => write!(f, "waiting for a permission: {lack}"),
             Self::Failed { why } => write!(f, "failed: {why}"),
             other => f.write_str(other.name()),
         }
@@ -64,6 +77,13 @@ pub fn rest(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.saturating_sub(1).min(8)).min(Duration::from_secs(300))
 }
 
+/// How long a unit rests after `failures` tasks in a row that ended for want of a permission: half a minute, doubling, five
+/// minutes at most. A policy takes effect within seconds to a minute of being changed, and every try is a call that is
+/// lost.
+pub fn rest_denied(failures: u32) -> Duration {
+    Duration::from_secs(30 << failures.saturating_sub(1).min(4)).min(Duration::from_secs(300))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +93,11 @@ mod tests {
         assert_eq!(rest(1), Duration::from_secs(1));
         assert_eq!(rest(4), Duration::from_secs(8));
         assert_eq!(rest(60), Duration::from_secs(256));
+    }
+
+    #[test]
+    fn a_missing_permission_is_asked_for_rarely_and_never_later_than_in_five_minutes() {
+        let seconds = |failures| rest_denied(failures).as_secs();
+        assert_eq!([1, 2, 3, 4, 5, 60].map(seconds), [30, 60, 120, 240, 300, 300]);
     }
 }

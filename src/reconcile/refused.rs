@@ -2,7 +2,7 @@
 
 use super::{
     Controller, Outcome,
-    group::{IN_USE, Round, Task, failed},
+    group::{IN_USE, Round, Task},
     report::REPEAT,
     state::Refusal,
 };
@@ -29,7 +29,7 @@ impl Controller {
     /// A group that settled with problems runs again by itself: when what was refused is asked for again, or when its
     /// problems are to be told again.
     pub(super) fn look_again(&self, key: &GroupKey, built: &Built, outcome: Outcome) -> Outcome {
-        if outcome != Outcome::Settled || built.problems.is_empty() {
+        if outcome != Outcome::Settled || (built.problems.is_empty() && self.lacks_beside(key).is_empty()) {
             return outcome;
         }
         let now = Instant::now();
@@ -85,7 +85,7 @@ impl Task<'_> {
         match fault.class {
             _ if fault.outcome_unknown() => {
                 *doubtful = Some(Instant::now());
-                Round::End(failed(fault))
+                Round::End(Outcome::of(fault))
             }
             Class::Conflict if proven && step.owner.is_some() => {
                 drop(notes);
@@ -121,7 +121,7 @@ impl Task<'_> {
                 drop(notes);
                 self.refuse_members(built, step, fault, Code::OverQuota)
             }
-            Class::Denied | Class::Throttled | Class::Unreachable => Round::End(failed(fault)),
+            Class::Denied | Class::Throttled | Class::Unreachable => Round::End(Outcome::of(fault)),
         }
     }
 
@@ -129,7 +129,7 @@ impl Task<'_> {
     fn refuse_members(&self, built: &Built, step: &Step, fault: &Fault, code: Code) -> Round {
         let members = self.to_blame(built, step);
         if members.is_empty() {
-            return Round::End(failed(fault));
+            return Round::End(Outcome::of(fault));
         }
         let problem = |member: &ObjectKey| Problem {
             member: Some(member.clone()),
@@ -171,7 +171,7 @@ impl Task<'_> {
     /// AWS has a load balancer of that name, and it is nobody's of this group.
     fn refuse_name(&self, built: &Built, step: &Step, fault: &Fault) -> Round {
         let Mutation::CreateLoadBalancer { load_balancer } = &step.call else {
-            return Round::End(failed(fault));
+            return Round::End(Outcome::of(fault));
         };
         let named = |member: &&ObjectKey| {
             let wishes = built.contributions.get(*member);
@@ -183,7 +183,7 @@ impl Task<'_> {
             members = open().collect();
         }
         if members.is_empty() {
-            return Round::End(failed(fault));
+            return Round::End(Outcome::of(fault));
         }
         let problem = |member: &ObjectKey| Problem {
             member: Some(member.clone()),

@@ -1,7 +1,7 @@
 //! What users and operators are told after a task.
 
 use super::{Outcome, group::Task};
-use crate::{ingress::Built, k8s::Note, model::*, report};
+use crate::{aws::Lack, ingress::Built, k8s::Note, model::*, report};
 use k8s_openapi::api::core::v1::ObjectReference;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ pub(super) struct Report<'a> {
     pub task: &'a Task<'a>,
     pub built: &'a Built,
     pub problems: Vec<Problem>,
+    /// Permissions that are missing.
+    pub lacks: &'a [Lack],
     pub outcome: &'a Outcome,
 }
 
@@ -77,9 +79,15 @@ impl Report<'_> {
                 text: report::sentence(problem),
             })
             .collect();
+        let denied = |lack: &Lack| Note {
+            warning: true,
+            reason: format!("{:?}", Code::Denied),
+            text: format!("Not everything can be done: {lack}."),
+        };
+        notes.extend(self.lacks.iter().map(denied));
         if !self.built.blocked.contains(member) && self.task.is_member(member) {
             match self.outcome {
-                Outcome::Settled => notes.push(Note {
+                Outcome::Settled if self.lacks.is_empty() => notes.push(Note {
                     warning: false,
                     reason: "SuccessfullyReconciled".to_owned(),
                     text: "Successfully reconciled".to_owned(),
@@ -140,7 +148,7 @@ impl Report<'_> {
         let facts = report::LoadBalancer {
             observed: &self.task.memory.observed,
             problems: &self.problems,
-            ready: *self.outcome == Outcome::Settled && self.built.blocked.is_empty(),
+            ready: *self.outcome == Outcome::Settled && self.built.blocked.is_empty() && self.lacks.is_empty(),
             waits_for: match self.outcome {
                 Outcome::Settled => None,
                 outcome => Some(outcome.to_string()),

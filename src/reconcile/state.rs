@@ -4,6 +4,7 @@
 //! decoded when the group is worked on: ten thousand groups are some tens of megabytes.
 
 use crate::{
+    aws::Lack,
     ingress::Contribution,
     k8s::memory,
     model::*,
@@ -118,6 +119,8 @@ pub struct BindingNotes {
     pub doubtful: bool,
     /// Tasks that failed in a row.
     pub failures: u32,
+    /// The permission that its last task lacked.
+    pub lack: Option<Lack>,
 }
 
 /// Notes of every unit.
@@ -141,6 +144,8 @@ pub struct Notes {
     pub network_read: bool,
     /// Tasks of the network that failed in a row.
     pub network_failures: u32,
+    /// The permission that its last task lacked.
+    pub network_lack: Option<Lack>,
 }
 
 /// Reads of AWS lag behind writes: what was made within this time and is not shown may still be there. AWS names no bound
@@ -166,6 +171,11 @@ impl Notes {
     /// The notes of a group, if there are any, to be changed.
     pub fn find_group_mut(&mut self, key: &GroupKey) -> Option<&mut GroupNotes> {
         self.groups.get_mut(key)
+    }
+
+    /// The notes of a binding, if there are any.
+    pub fn find_binding(&self, key: &ObjectKey) -> Option<&BindingNotes> {
+        self.bindings.get(key)
     }
 
     /// The notes of a binding, if there are any, to be changed.

@@ -201,10 +201,14 @@ impl Controller {
         }
         let (needs, _) = self.network_needs();
         if !network::open(&needs, &binding.key, &self.notes().network.observed) {
-            self.wake(Unit::Network, Duration::ZERO);
+            // One that lacks a permission tries again by itself, and wakes this binding when it was given.
+            let denied = self.notes().network_lack.is_some();
+            if !denied {
+                self.wake(Unit::Network, Duration::ZERO);
+            }
             return Err(Outcome::Waiting {
                 on: "the rules that let the load balancer in".to_owned(),
-                again: OPEN,
+                again: if denied { REFUSED } else { OPEN },
             });
         }
         let mut searches = SEARCHES;
@@ -272,7 +276,7 @@ impl Controller {
     /// A fault about targets. A target group that is gone is its group's matter: what that remembers is wrong.
     fn lost(&self, binding: &TargetGroupBinding, fault: &Fault) -> Outcome {
         if fault.class != Class::Missing {
-            return Outcome::Failed { why: fault.to_string() };
+            return Outcome::of(fault);
         }
         if let Some(key) = &binding.group {
             let mut notes = self.notes();

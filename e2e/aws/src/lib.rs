@@ -22,6 +22,7 @@ pub mod ec2;
 pub mod elbv2;
 pub mod fault;
 pub mod faults;
+pub mod iam;
 pub mod ids;
 pub mod journal;
 pub mod metadata;
@@ -31,7 +32,7 @@ pub mod sts;
 pub mod time;
 pub mod world;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ struct Gate {
     faults: Vec<Fault>,
     buckets: Buckets,
     request_ids: Ids,
+    /// What policies allowed.
+    allowed: BTreeSet<iam::Request>,
 }
 
 /// Worlds as they were before each of the last writes; kept only while stale reads are asked for.
@@ -97,6 +100,7 @@ impl Double {
             faults: Vec::new(),
             buckets: Buckets::default(),
             request_ids: Ids::seeded(!options.seed),
+            allowed: BTreeSet::new(),
         };
         Double(Arc::new(Inner {
             clock: Clock::starting_at(options.epoch),
@@ -158,6 +162,11 @@ impl Double {
     /// Forgets the calls so far; numbers go on.
     pub fn clear_journal(&self) {
         self.gate().journal.clear();
+    }
+
+    /// What policies allowed so far: each action with the resource and the context it was allowed in.
+    pub fn allowed(&self) -> BTreeSet<iam::Request> {
+        self.gate().allowed.clone()
     }
 
     /// Gives the order that calls fail. Orders add up; those that are used up stay without effect.
@@ -312,6 +321,8 @@ impl Double {
 
     fn perform(&self, call: &Call, input: Value) -> Result<Value, AwsError> {
         let mut world = self.world();
+        let allowed = iam::authorize(&mut world, call, &input)?;
+        self.gate().allowed.extend(allowed);
         let stale = world.options.stale_reads;
         let mut past = lock(&self.0.past);
         if call.is_read() {

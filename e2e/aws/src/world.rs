@@ -1,12 +1,13 @@
 //! All that exists in the double: accounts, regions, and what stands in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
+use crate::iam::Policy;
 use crate::ids::Ids;
 use crate::time::seconds;
 use crate::{acm, ec2, elbv2};
@@ -42,6 +43,9 @@ pub struct Options {
     pub stale_reads: Duration,
     /// Who says whether a target is healthy.
     pub health: HealthMode,
+    /// What callers may do, by access key id, or [`EVERYBODY`](crate::iam::EVERYBODY) for those who are not named; whoever
+    /// has no policy may do anything.
+    pub policies: BTreeMap<String, Policy>,
 }
 
 /// Who says whether a target is healthy.
@@ -75,6 +79,7 @@ impl Default for Options {
             bucket_scale: 1.0,
             stale_reads: Duration::ZERO,
             health: HealthMode::Modelled,
+            policies: BTreeMap::new(),
         }
     }
 }
@@ -111,6 +116,8 @@ pub struct World {
     pub ids: Ids,
     /// Regions that were ever asked for, by account and name.
     pub regions: BTreeMap<(String, String), Region>,
+    /// Accounts that have Elastic Load Balancing's service-linked role.
+    pub linked_accounts: BTreeSet<String>,
 }
 
 /// What stands in one region of one account.
@@ -141,6 +148,7 @@ impl World {
             ids: Ids::seeded(options.seed),
             options,
             regions: BTreeMap::new(),
+            linked_accounts: BTreeSet::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Resource, Server},
-    objects,
+    objects, permissions,
     replica::Replica,
     tripwire::Tripwire,
     world::{self, CLUSTER, REGION, World},
@@ -17,7 +17,6 @@ use albacore::{
     telemetry::{Clock, Metrics},
 };
 use albacore_aws::{Double, Options, call::Service, journal::Entry};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
@@ -56,6 +55,7 @@ impl Bed {
         });
         let world = world::build(&double).await.expect("a world");
         double.configure(|now| now.throttling = options.throttling);
+        permissions::attach(&double, permissions::CONTROLLER, permissions::document());
         double.clear_journal();
         let api = Server::default();
         let settings = Settings {
@@ -142,7 +142,7 @@ impl Bed {
             settings: self.settings.clone(),
             aws: Aws::through(
                 wire.over(self.double.http_client()),
-                SharedCredentialsProvider::new(Credentials::for_tests()),
+                permissions::credentials(),
                 &place,
                 Budget::new(BudgetConfig::default()),
                 self.clock.clone(),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod bed;
 pub mod conformance;
 pub mod objects;
+pub mod permissions;
 pub mod picture;
 pub mod replica;
 pub mod scale;

@@ -58,6 +58,15 @@ pub async fn sdk_config(double: &Double) -> aws_config::SdkConfig {
         .await
 }
 
+/// The same with albacore's own credentials: what they are refused, albacore would be.
+pub async fn sdk_config_of_controller(double: &Double) -> aws_config::SdkConfig {
+    let administrator = sdk_config(double).await;
+    let builder = administrator
+        .into_builder()
+        .retry_config(aws_config::retry::RetryConfig::disabled());
+    builder.credentials_provider(crate::permissions::credentials()).build()
+}
+
 /// Makes the world.
 ///
 /// # Errors

@@ -8,8 +8,10 @@ use albacore::{
     telemetry::Clock,
 };
 use albacore_aws::{Double, Options};
-use albacore_simulation::world::{self, CLUSTER, REGION, World};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use albacore_simulation::{
+    permissions,
+    world::{self, CLUSTER, REGION, World},
+};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -33,12 +35,12 @@ impl Edge {
             region: REGION.to_owned(),
             vpc: vpc.clone(),
         };
-        let credentials = SharedCredentialsProvider::new(Credentials::for_tests());
+        permissions::attach(&double, permissions::CONTROLLER, permissions::document());
         let group = GroupKey::Explicit("edge".to_owned());
         Self {
             aws: Aws::through(
                 double.http_client(),
-                credentials,
+                permissions::credentials(),
                 &place,
                 Budget::new(BudgetConfig::default()),
                 Clock::simulated(),

@@ -28,6 +28,11 @@ use crate::fault::AwsError;
 use crate::ids::Ids;
 use crate::world::{Scene, World};
 
+/// The name of an id's kind in tag specifications and ARNs, if it is one of ours.
+pub(crate) fn resource_type(id: &str) -> Option<&'static str> {
+    lookup::Kind::of(id).map(lookup::Kind::resource_type)
+}
+
 /// Answers a call.
 ///
 /// # Errors
