@@ -174,6 +174,7 @@ impl Controller {
         let aim = match self.aim(binding).await {
             Ok(aim) => aim,
             Err(Outcome::Failed { why }) => return Err(unclear(object)(why)),
+            Err(Outcome::Denied(lack)) => return Err(unclear(object)(lack.to_string())),
             // Its target group is gone, or its Service cannot have targets: its Ingress is told.
             Err(_) => return Ok(()),
         };

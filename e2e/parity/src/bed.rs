@@ -1,7 +1,7 @@
 //! Where cases run: a control plane with fake nodes, the AWS double with the recorded world, and albacore as a process.
 
 use crate::case::{Action, Case, Step};
-use albacore_aws::{Double, Options as AwsOptions, World};
+use albacore_aws::{Double, Options as AwsOptions, World, iam::Policy};
 use albacore_cluster::{Cluster, NodeSpec, Options};
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -25,6 +25,8 @@ use tokio::{
 const ENDPOINT: &str = "127.0.0.1:4566";
 const CLUSTER_NAME: &str = "demo";
 const REGION: &str = "us-east-1";
+/// The access key of albacore, which may do what its policy says; everybody else is an administrator.
+const ALBACORE: &str = "AKIDALBACORE";
 
 /// A step is over when AWS was not called for so long. The recordings waited three seconds; albacore gathers events for
 /// a third of one.
@@ -76,6 +78,11 @@ impl Bed {
         let double = Double::new(AwsOptions {
             epoch: jiff::Timestamp::now(),
             ..AwsOptions::instant()
+        });
+        let policy = fs::read_to_string(project.join("docs/iam-policy.json")).context("docs/iam-policy.json")?;
+        let policy: Policy = serde_json::from_str(&policy)?;
+        double.configure(|options| {
+            options.policies.insert(ALBACORE.to_owned(), policy);
         });
         let served = double.clone();
         let door = tokio::spawn(async move {
@@ -284,7 +291,7 @@ impl Bed {
             .arg(format!("--aws-vpc-id={vpc}"))
             .arg(format!("--aws-api-endpoints={}", endpoints.join(",")))
             .env("KUBECONFIG", self.cluster.kubeconfig())
-            .env("AWS_ACCESS_KEY_ID", "testing")
+            .env("AWS_ACCESS_KEY_ID", ALBACORE)
             .env("AWS_SECRET_ACCESS_KEY", "testing")
             .stdin(Stdio::null());
         command

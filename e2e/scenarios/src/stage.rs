@@ -5,13 +5,16 @@ use albacore_aws::{
     Double, Options as AwsOptions,
     call::Service,
     dataplane::{DataPlane, Options as DataPlaneOptions, Reach},
-    dns,
+    dns, iam,
     journal::Entry,
     metadata,
     world::HealthMode,
 };
 use albacore_cluster::{Cluster, Image, NodeSpec, Options, RESOLVER};
-use albacore_simulation::world::{self, World};
+use albacore_simulation::{
+    permissions,
+    world::{self, World},
+};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
@@ -69,6 +72,8 @@ impl Stage {
         });
         let world = world::build(&double).await?;
         double.configure(|options| options.throttling = true);
+        // The world is made; from now on albacore is the only caller, with whatever role it has.
+        permissions::attach(&double, iam::EVERYBODY, permissions::document());
         let data_plane = DataPlane::start(double.clone(), DataPlaneOptions::new(Reach::namespace()?));
         let mut servers = JoinSet::new();
         let aws = TcpListener::bind(AWS).await.context("AWS")?;

@@ -5,9 +5,14 @@ use crate::{
     migrate::a_release_of_another_controller_hands_over_and_takes_back,
     stage::{NAMESPACE, PATIENCE, Stage},
 };
-use albacore_simulation::conformance;
+use albacore_simulation::{
+    conformance,
+    rights::{Right, granted, right},
+};
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -56,6 +61,7 @@ pub async fn run(project: &Path, only: &str) -> Result<bool> {
     test!(a_leader_hands_over_within_ten_seconds);
     test!(what_is_deleted_leaves_nothing_behind);
     test!(a_release_of_another_controller_hands_over_and_takes_back);
+    test!(the_chart_grants_what_was_asked_for_and_no_more);
     stage.cluster.stop().await;
     println!(
         "test result: {}. {passed} passed; {failed} failed",
@@ -415,5 +421,35 @@ async fn what_is_deleted_leaves_nothing_behind(stage: &Stage, _: &Path) -> Resul
         .kubectl(&["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"])
         .await?;
     ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
+}
+
+/// The last one: it looks at all that was asked of the API server until then.
+async fn the_chart_grants_what_was_asked_for_and_no_more(stage: &Stage, _: &Path) -> Result<()> {
+    let label = "app.kubernetes.io/instance=albacore";
+    let roles = ["get", "clusterroles,roles", "-A", "-l", label, "-o", "json"];
+    let roles: Value = serde_json::from_str(&stage.cluster.kubectl(&roles).await?)?;
+    let granted = granted(roles["items"].as_array().context("roles")?);
+    let account = format!("system:serviceaccount:{NAMESPACE}:albacore");
+    let mut asked: BTreeSet<Right> = BTreeSet::new();
+    for line in std::fs::read_to_string(stage.cluster.audit_log())?.lines() {
+        let event: Value = serde_json::from_str(line)?;
+        if event["user"]["username"] != *account {
+            continue;
+        }
+        let decision = &event["annotations"]["authorization.k8s.io/decision"];
+        let status = &event["responseStatus"]["code"];
+        ensure!(decision == "allow" && status != 403, "refused: {line}");
+        let object = &event["objectRef"];
+        let part = |name: &str| object[name].as_str().unwrap_or_default();
+        if object.is_object() {
+            let verb = event["verb"].as_str().unwrap_or_default();
+            asked.insert(right(part("apiGroup"), part("resource"), part("subresource"), verb));
+        }
+    }
+    let idle: Vec<&Right> = granted.difference(&asked).collect();
+    ensure!(idle.is_empty(), "granted and never asked for: {idle:?}");
+    // What is asked for and not granted would have been refused, unless everybody may.
+    ensure!(asked.len() >= granted.len() && granted.len() > 30, "{granted:?}");
     Ok(())
 }

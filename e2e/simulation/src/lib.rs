@@ -7,6 +7,7 @@ pub mod objects;
 pub mod permissions;
 pub mod picture;
 pub mod replica;
+pub mod rights;
 pub mod scale;
 pub mod seeds;
 pub mod tripwire;

@@ -2,12 +2,14 @@
 
 use albacore::k8s::{Contender, LeaseConfig};
 use albacore_aws::Options;
-use albacore_simulation::{bed::Bed, objects::Ingress};
+use albacore_simulation::{
+    api::Request,
+    bed::Bed,
+    objects::Ingress,
+    rights::{Right, granted, right},
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, process::Command};
-
-/// API group, resource (with its subresource) and verb.
-type Right = (String, String, String);
 
 /// What the ServiceAccount of the chart may do.
 fn allowed() -> BTreeSet<Right> {
@@ -27,34 +29,17 @@ fn allowed() -> BTreeSet<Right> {
     let objects = text.split("\n---").map(|text| {
         serde_yaml::from_str::<Value>(text.trim_start_matches("---")).unwrap_or_else(|error| panic!("{error}: {text}"))
     });
-    let words = |list: &Value| -> Vec<String> { serde_json::from_value(list.clone()).expect("words") };
-    let mut rights = BTreeSet::new();
-    for rule in objects.flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default()) {
-        for group in words(&rule["apiGroups"]) {
-            for resource in words(&rule["resources"]) {
-                for verb in words(&rule["verbs"]) {
-                    rights.insert((group.clone(), resource.clone(), verb));
-                }
-            }
-        }
-    }
-    rights
+    granted(&objects.collect::<Vec<Value>>())
 }
 
 /// What was asked for since the last call.
 fn asked(bed: &Bed) -> BTreeSet<Right> {
-    let name = |resource: &str, part: &str| match part {
-        "" => resource.to_owned(),
-        part => format!("{resource}/{part}"),
+    let requests = bed.api.take_requests().into_iter();
+    let of = |request: Request| {
+        let resource = request.resource;
+        right(resource.group, resource.plural, &request.subresource, request.verb)
     };
-    bed.api
-        .take_requests()
-        .into_iter()
-        .map(|request| {
-            let resource = name(request.resource.plural, &request.subresource);
-            (request.resource.group.to_owned(), resource, request.verb.to_owned())
-        })
-        .collect()
+    requests.map(of).collect()
 }
 
 #[tokio::test(start_paused = true)]
