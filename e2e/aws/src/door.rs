@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -48,6 +50,34 @@ impl Double {
                 }
                 Some(_) = connections.join_next() => {}
             }
+        }
+    }
+}
+
+/// Serves requests without a body over HTTP/1 until dropped.
+///
+/// # Errors
+/// The listener cannot accept any more.
+pub(crate) async fn serve_each<F>(listener: TcpListener, answer: F) -> io::Result<Infallible>
+where
+    F: Fn(IpAddr, &Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, caller) = accepted?;
+                let answer = answer.clone();
+                connections.spawn(async move {
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let answer = answer(caller.ip(), &request);
+                        async move { Ok::<_, Infallible>(answer) }
+                    });
+                    // Ends with an error when the caller goes away: not our concern.
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+            Some(_) = connections.join_next() => {}
         }
     }
 }

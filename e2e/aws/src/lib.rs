@@ -6,7 +6,7 @@
 //! test, person   ──► Rust methods, /_admin/ ──────────────────────┴─► acm … ┘
 //! ```
 //! Around it, where a namespace leads nowhere: [`dataplane`] (load balancers that serve, checks that are made), [`dns`] (their
-//! names), [`metadata`] (what an instance may know of itself).
+//! names), [`metadata`] (what an instance may know of itself), [`pod_identity`] (credentials for pods).
 //!
 //! Handlers are synchronous and atomic. What takes time (provisioning, health, draining) is computed from stored moments when
 //! it is read, against tokio's time; so tests with paused time decide what happens when.
@@ -23,9 +23,11 @@ pub mod elbv2;
 pub mod fault;
 pub mod faults;
 pub mod iam;
+pub mod identity;
 pub mod ids;
 pub mod journal;
 pub mod metadata;
+pub mod pod_identity;
 pub mod protocol;
 pub mod shape;
 pub mod sts;
@@ -285,7 +287,8 @@ impl Double {
                 Err(AwsError::new(code.clone(), message.clone()).with_status(*status))
             }
             _ => self
-                .admit(&call, &params)
+                .authenticate(&call, opened.session_token.as_deref())
+                .and_then(|()| self.admit(&call, &params))
                 .and(opened.input)
                 .and_then(|input| self.perform(&call, input)),
         };
@@ -304,6 +307,15 @@ impl Double {
             Ok(output) => protocol::answer(&call, &output),
             Err(error) => protocol::refusal(call.service, &call.request_id, &error),
         })
+    }
+
+    fn authenticate(&self, call: &Call, session_token: Option<&str>) -> Result<(), AwsError> {
+        let world = self.world();
+        if world.options.strict_credentials {
+            world.identity.admit(call, session_token)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes the tokens of a call.

@@ -18,20 +18,18 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, SERVER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::body::Bytes;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Double;
 use crate::call::partition;
+use crate::door::serve_each;
 use crate::ec2::state::{Instance, InstanceState, Interface};
+use crate::identity::Session;
 use crate::ids::Ids;
 use crate::world::{Region, World};
 
@@ -119,24 +117,8 @@ impl Server {
     /// # Errors
     /// The socket is broken.
     pub async fn serve(self) -> io::Result<Infallible> {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => {
-                    let (stream, caller) = accepted?;
-                    let service = self.service.clone();
-                    connections.spawn(async move {
-                        let answer = service_fn(|request: Request<Incoming>| {
-                            let answer = service.answer(caller.ip(), &request);
-                            async move { Ok::<_, Infallible>(answer) }
-                        });
-                        // Ends with an error when the caller goes away: not our concern.
-                        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-                    });
-                }
-                Some(_) = connections.join_next() => {}
-            }
-        }
+        let service = self.service;
+        serve_each(self.listener, move |caller, request| service.answer(caller, request)).await
     }
 }
 
@@ -210,6 +192,12 @@ impl Service {
         };
         let access_key = format!("ASIA{}", id[id.len().saturating_sub(16)..].to_uppercase());
         world.options.accounts.insert(access_key.clone(), key.0.clone());
+        let session = Session {
+            arn: format!("arn:aws:sts::{}:assumed-role/{}/{id}", key.0, self.options.role),
+            token: Some(format!("session-of-{id}")),
+            expiration: self.double.now().checked_add(CREDENTIALS).ok(),
+        };
+        world.identity.sessions.insert(access_key.clone(), session);
         let Some((region, instance)) = world
             .regions
             .get(&key)

@@ -27,6 +27,8 @@ pub struct Opened {
     pub region: String,
     /// Access key id; empty if unsigned.
     pub access_key: String,
+    /// `X-Amz-Security-Token`, which temporary credentials come with.
+    pub session_token: Option<String>,
     /// Operation, or empty if the request names none.
     pub operation: String,
     /// The input, or what is wrong with it.
@@ -100,10 +102,13 @@ pub fn open(request: &Request<Bytes>) -> Result<Opened, AwsError> {
         _ => form.text("Action").unwrap_or_default().to_owned(),
     };
     let input = decode(model, &operation, request, &form);
+    let session_token = request.headers().get("x-amz-security-token");
+    let session_token = session_token.and_then(|token| token.to_str().ok().map(str::to_owned));
     Ok(Opened {
         service,
         region: scope.region,
         access_key: scope.access_key,
+        session_token,
         operation,
         input,
     })

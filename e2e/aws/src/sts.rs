@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call::{Call, partition};
 use crate::fault::AwsError;
+use crate::identity::token::Token;
+use crate::identity::{RoleArn, not_expired};
 use crate::world::World;
 
 /// Answers a call.
@@ -19,10 +19,14 @@ pub fn handle(world: &mut World, call: &Call, input: Value) -> Result<Value, Aws
     match call.operation.as_str() {
         "AssumeRole" => assume(world, call, &read(input)?),
         "AssumeRoleWithWebIdentity" => assume_with_web_identity(world, call, &read(input)?),
-        "GetCallerIdentity" => Ok(json!({
-            "Account": call.account, "UserId": "AIDADOUBLE0000000000A",
-            "Arn": format!("arn:{}:iam::{}:user/double", partition(&call.region), call.account),
-        })),
+        "GetCallerIdentity" => {
+            let session = world.identity.sessions.get(&call.access_key);
+            let user = || format!("arn:{}:iam::{}:user/double", partition(&call.region), call.account);
+            Ok(json!({
+                "Account": call.account, "UserId": "AIDADOUBLE0000000000A",
+                "Arn": session.map_or_else(user, |session| session.arn.clone()),
+            }))
+        }
         other => Err(AwsError::new(
             "InvalidAction",
             format!("The double does not perform {other}"),
@@ -46,54 +50,45 @@ struct Assume {
 /// How long credentials last unless `DurationSeconds` says otherwise. Source: AssumeRole, AWS STS API reference.
 const DURATION: u64 = 3600;
 
-/// `AssumeRole`: every role trusts everybody. The new access key belongs to the role's account.
+/// `AssumeRole`: every role trusts every caller. The new access key belongs to the role's account.
 fn assume(world: &mut World, call: &Call, input: &Assume) -> Result<Value, AwsError> {
-    let parts: Vec<&str> = input.role_arn.splitn(6, ':').collect();
-    let (account, role) = match parts[..] {
-        ["arn", _, "iam", "", account, resource] => (account, resource.strip_prefix("role/")),
-        _ => ("", None),
-    };
-    let Some(role) = role else {
-        return Err(AwsError::validation(format!("{} is invalid", input.role_arn)));
-    };
-    let key = format!("ASIA{}", world.ids.hex(16).to_uppercase());
-    world.options.accounts.insert(key.clone(), account.to_owned());
     let lasts = Duration::from_secs(input.duration_seconds.unwrap_or(DURATION));
+    grant(world, call, input, lasts)
+}
+
+fn grant(world: &mut World, call: &Call, input: &Assume, lasts: Duration) -> Result<Value, AwsError> {
+    let role = RoleArn::parse(&input.role_arn);
+    let role = role.ok_or_else(|| AwsError::validation(format!("{} is invalid", input.role_arn)))?;
     let expiration = call.now.saturating_add(lasts).unwrap_or(jiff::Timestamp::MAX);
     let session = &input.role_session_name;
+    let granted = world.identity.grant(&mut world.ids, role, session, expiration);
+    let accounts = &mut world.options.accounts;
+    accounts.insert(granted.access_key.clone(), granted.account.clone());
     Ok(json!({
-        "Credentials": {
-            "AccessKeyId": key, "SecretAccessKey": world.ids.hex(40), "SessionToken": world.ids.hex(64),
-            "Expiration": expiration.to_string(),
-        },
+        "Credentials": granted.document(),
         "AssumedRoleUser": {
             "AssumedRoleId": format!("AROADOUBLE0000000000A:{session}"),
-            "Arn": format!("arn:{}:sts::{account}:assumed-role/{role}/{session}", partition(&call.region)),
+            "Arn": granted.arn,
         },
     }))
 }
 
-/// `AssumeRoleWithWebIdentity`: the token must be one (three parts, claims) and not have expired; its signature is not
-/// verified.
+/// `AssumeRoleWithWebIdentity`: while credentials are not strict, a token that has not expired is believed.
 fn assume_with_web_identity(world: &mut World, call: &Call, input: &Assume) -> Result<Value, AwsError> {
-    let token = input.web_identity_token.as_deref().unwrap_or_default();
-    let parts: Vec<&str> = token.split('.').collect();
-    let claims = match parts[..] {
-        [_, claims, _] => URL_SAFE_NO_PAD.decode(claims).ok(),
-        _ => None,
-    };
-    let claims: Option<Value> = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let claims = claims.ok_or_else(|| {
-        let message = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)";
-        AwsError::new("InvalidIdentityToken", message)
-    })?;
-    let expired = |moment: i64| moment < call.now.as_second();
-    if claims["exp"].as_i64().is_some_and(expired) {
-        let message = "Token expired: current date/time must be before the expiration date/time";
-        return Err(AwsError::new("ExpiredTokenException", message));
+    let token = Token::parse(input.web_identity_token.as_deref().unwrap_or_default());
+    let token = token.map_err(|wrong| AwsError::new("InvalidIdentityToken", wrong.to_string()))?;
+    not_expired(&token, call.now)?;
+    let lasts = Duration::from_secs(input.duration_seconds.unwrap_or(DURATION));
+    if world.options.strict_credentials {
+        let role = world.identity.judge(&input.role_arn, &token, call.now)?;
+        if input.duration_seconds.is_some() && lasts > role.longest {
+            let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
+            return Err(AwsError::validation(message));
+        }
     }
-    let mut answer = assume(world, call, input)?;
-    answer["SubjectFromWebIdentityToken"] = claims["sub"].clone();
-    answer["Provider"] = claims["iss"].clone();
+    let mut answer = grant(world, call, input, lasts)?;
+    answer["SubjectFromWebIdentityToken"] = token.subject.into();
+    answer["Audience"] = token.audiences.first().cloned().into();
+    answer["Provider"] = token.issuer.into();
     Ok(answer)
 }

@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::iam::Policy;
 use crate::ids::Ids;
 use crate::time::seconds;
-use crate::{acm, ec2, elbv2};
+use crate::{acm, ec2, elbv2, identity};
 
 /// How the double behaves where AWS gives no number, or where a test wants another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Options {
     /// What callers may do, by access key id, or [`EVERYBODY`](crate::iam::EVERYBODY) for those who are not named; whoever
     /// has no policy may do anything.
     pub policies: BTreeMap<String, Policy>,
+    /// Whether a call needs credentials that were handed out and have not ended, and a role a token that it trusts; else any
+    /// will do.
+    pub strict_credentials: bool,
 }
 
 /// Who says whether a target is healthy.
@@ -80,6 +83,7 @@ impl Default for Options {
             stale_reads: Duration::ZERO,
             health: HealthMode::Modelled,
             policies: BTreeMap::new(),
+            strict_credentials: false,
         }
     }
 }
@@ -118,6 +122,8 @@ pub struct World {
     pub regions: BTreeMap<(String, String), Region>,
     /// Accounts that have Elastic Load Balancing's service-linked role.
     pub linked_accounts: BTreeSet<String>,
+    /// Roles, issuers of tokens, credentials.
+    pub identity: identity::State,
 }
 
 /// What stands in one region of one account.
@@ -149,6 +155,7 @@ impl World {
             options,
             regions: BTreeMap::new(),
             linked_accounts: BTreeSet::new(),
+            identity: identity::State::default(),
         }
     }
 
