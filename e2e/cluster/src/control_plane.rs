@@ -21,6 +21,9 @@ use crate::process::Process;
 /// Where the API server listens; pods find it in `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`.
 pub const API_SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10), 6443);
 
+/// Who issues the tokens of ServiceAccounts.
+pub const ISSUER: &str = "https://kubernetes.default.svc";
+
 /// ClusterIPs come from here, outside of every VPC and pod range; nothing listens on them.
 const SERVICE_RANGE: &str = "172.20.0.0/16";
 const ETCD: &str = "127.0.0.1:2379";
@@ -101,7 +104,7 @@ impl ControlPlane {
                 "--enable-aggregator-routing=true".into(),
                 "--endpoint-reconciler-type=none".into(),
                 "--kubelet-preferred-address-types=InternalIP".into(),
-                "--service-account-issuer=https://kubernetes.default.svc".into(),
+                format!("--service-account-issuer={ISSUER}"),
                 file("service-account-signing-key-file", &pki.join("service-account.key")),
                 file("service-account-key-file", &pki.join("service-account.pub")),
                 file("client-ca-file", &pki.join("ca.crt")),

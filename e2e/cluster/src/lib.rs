@@ -33,7 +33,7 @@ mod sandbox;
 mod tool;
 
 pub use cluster::{Cluster, Options};
-pub use control_plane::API_SERVER;
+pub use control_plane::{API_SERVER, ISSUER};
 pub use image::{DEMO_IMAGE, Image};
 pub use namespace::{RESOLVER, STATE, enter, take_part, tools};
 pub use node::NodeSpec;

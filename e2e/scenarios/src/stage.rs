@@ -1,16 +1,20 @@
 //! Everything that a scenario plays on: AWS, a cluster in it, and albacore installed with helm.
 
-use crate::client::Client;
+use crate::{
+    client::Client,
+    pod_identity_webhook::{AGENT, Webhook},
+};
 use albacore_aws::{
     Double, Options as AwsOptions,
     call::Service,
     dataplane::{DataPlane, Options as DataPlaneOptions, Reach},
     dns, iam,
+    identity::{Provider, token::Keys},
     journal::Entry,
-    metadata,
-    world::HealthMode,
+    metadata, pod_identity,
+    world::{ACCOUNT, HealthMode},
 };
-use albacore_cluster::{Cluster, Image, NodeSpec, Options, RESOLVER};
+use albacore_cluster::{Cluster, ISSUER, Image, NodeSpec, Options, RESOLVER};
 use albacore_simulation::{
     permissions,
     world::{self, World},
@@ -32,6 +36,8 @@ use tokio::{
 pub(crate) const AWS: &str = "10.0.0.5:4566";
 /// Where every instance finds its metadata.
 const METADATA: &str = "169.254.169.254:80";
+/// Where the EKS Pod Identity webhook answers the API server.
+const WEBHOOK: &str = "10.0.0.6:443";
 /// The image of the chart.
 const IMAGE: &str = "ghcr.io/albacore/albacore";
 /// Namespace of the chart.
@@ -71,7 +77,10 @@ impl Stage {
             ..AwsOptions::default()
         });
         let world = world::build(&double).await?;
-        double.configure(|options| options.throttling = true);
+        double.configure(|options| {
+            options.throttling = true;
+            options.strict_credentials = true;
+        });
         // The world is made; from now on albacore is the only caller, with whatever role it has.
         permissions::attach(&double, iam::EVERYBODY, permissions::document());
         let data_plane = DataPlane::start(double.clone(), DataPlaneOptions::new(Reach::namespace()?));
@@ -114,6 +123,7 @@ impl Stage {
             ..Options::default()
         })
         .await?;
+        identities(&double, &cluster, &mut servers).await?;
         let client = Client::new(&world.certificate_pem)?;
         Ok(Self {
             double,
@@ -138,18 +148,33 @@ impl Stage {
     /// # Errors
     /// What helm or the pods say.
     pub async fn install_with(&self, chart: &Path, flags: &[&str]) -> Result<()> {
+        self.helm(&["install"], chart, &Value::Null, flags).await
+    }
+
+    /// `helm upgrade --install`, with further values.
+    ///
+    /// # Errors
+    /// What helm or the pods say.
+    pub async fn upgrade(&self, chart: &Path, values: &Value) -> Result<()> {
+        self.helm(&["upgrade", "--install"], chart, values, &[]).await
+    }
+
+    async fn helm(&self, what: &[&str], chart: &Path, more: &Value, flags: &[&str]) -> Result<()> {
         let url = format!("http://{AWS}");
-        let values = serde_json::json!({
+        let mut values = serde_json::json!({
             "clusterName": world::CLUSTER,
             "logFormat": "text",
             "logLevel": "info,albacore=debug",
-            "awsApiEndpoints": {"Elastic Load Balancing v2": url, "EC2": url, "ACM": url},
+            "awsApiEndpoints": {"Elastic Load Balancing v2": url, "EC2": url, "ACM": url, "STS": url},
         });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            values[name] = value.clone();
+        }
         let file = Path::new(albacore_cluster::STATE).join("values.json");
         std::fs::write(&file, values.to_string())?;
         let (chart, file) = (chart.to_string_lossy(), file.to_string_lossy());
-        let arguments = [
-            "install",
+        let mut arguments = what.to_vec();
+        arguments.extend([
             "albacore",
             &chart,
             "--namespace",
@@ -159,8 +184,9 @@ impl Stage {
             "--wait",
             "--timeout",
             "90s",
-        ];
-        let installed = self.cluster.helm(&[&arguments[..], flags].concat()).await;
+        ]);
+        arguments.extend(flags);
+        let installed = self.cluster.helm(&arguments).await;
         if installed.is_err() {
             self.show_logs().await;
         }
@@ -359,4 +385,31 @@ impl Stage {
         }
         all
     }
+}
+
+/// What pods get credentials of roles by: AWS knows the cluster as an issuer of tokens, the agent answers on every node, and
+/// the webhook tells pods of both.
+async fn identities(double: &Double, cluster: &Cluster, servers: &mut JoinSet<()>) -> Result<()> {
+    let keys: Keys = serde_json::from_str(&cluster.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await?)?;
+    let provider = Provider {
+        url: ISSUER.to_owned(),
+        audiences: vec!["sts.amazonaws.com".to_owned()],
+        keys: keys.clone(),
+    };
+    double.world().identity.add_provider(ACCOUNT, provider);
+    let options = pod_identity::Options {
+        cluster: world::CLUSTER.to_owned(),
+        issuer: ISSUER.to_owned(),
+        keys,
+    };
+    let address = format!("{AGENT}:80").parse()?;
+    let agent = pod_identity::Server::bind(double.clone(), address, options).await;
+    let agent = agent.context("the Pod Identity agent")?;
+    servers.spawn(async move { drop(agent.serve().await) });
+    let place = (world::CLUSTER, world::REGION);
+    let webhook = Webhook::bind(WEBHOOK.parse()?, cluster.client(), double.clone(), place).await;
+    let webhook = webhook.context("the Pod Identity webhook")?;
+    cluster.apply(&webhook.configuration().to_string()).await?;
+    servers.spawn(async move { drop(webhook.serve().await) });
+    Ok(())
 }
