@@ -43,7 +43,7 @@ pub async fn run(config: Config) -> Result<()> {
     });
     metrics.watch(budget.clone());
     let place = aws::discover(&config.aws, &budget).await?;
-    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await;
+    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await?;
 
     let clients = k8s::connect(config.kubeconfig.as_deref()).await?;
     let (stop, stopped) = flag::channel(false);

@@ -4,16 +4,18 @@
 //! call ─► permit ─► SDK (no retries) ─► Gate: paid? ─► HTTP
 //!                                         │ no
 //!                                         ▼ refused: a bug, not a call
-//! credentials ─► their own HTTP client, no permit needed, counted
+//! credentials ─► their own HTTP client, no permit needed, counted; held and renewed by `credentials`
 //! ```
 
+use super::credentials::{Renewed, Signed};
 use super::fault::Fault;
 use crate::budget::{Ask, Budget, Outcome, Permit, Service};
 use crate::model::{Lane, Unit, VpcId};
+use crate::telemetry::Clock;
 use anyhow::{Context, Result, bail};
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, imds, provider_config::ProviderConfig, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, imds, provider_config::ProviderConfig,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::{Builder, tls};
@@ -116,31 +118,23 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Clients with the default chain of credentials, whose own requests need no permit.
-    pub async fn connect(config: &AwsConfig, place: &Place, budget: &Budget) -> Self {
-        let region = Region::new(place.region.clone());
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(region)
-            .http_client(metered(https(), budget))
-            .load()
-            .await;
-        Self::new(config, place, https(), shared.credentials_provider())
-    }
-
-    /// Clients that send through `http`.
+    /// Clients that send through `http`, with credentials of `source`.
     pub fn new(
         config: &AwsConfig,
         place: &Place,
         http: SharedHttpClient,
-        credentials: Option<SharedCredentialsProvider>,
+        source: SharedCredentialsProvider,
+        clock: &Clock,
     ) -> Self {
         let mut shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(place.region.clone()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build())
+            .credentials_provider(SharedCredentialsProvider::new(Renewed::new(source, clock.clone())))
+            .identity_cache(IdentityCache::no_cache())
+            .time_source(clock.clone())
             .http_client(Gate(http));
-        shared.set_credentials_provider(credentials);
         shared.set_sleep_impl(Some(aws_smithy_runtime_api::shared::IntoShared::into_shared(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
         )));
@@ -160,7 +154,21 @@ impl Clients {
     }
 }
 
-fn https() -> SharedHttpClient {
+/// The default chain of credentials: environment, profile, web identity, Pod Identity, instance metadata. Its own requests need
+/// no permit.
+///
+/// # Errors
+/// It cannot be set up.
+pub(super) async fn default_chain(place: &Place, budget: &Budget) -> Result<SharedCredentialsProvider> {
+    let shared = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(place.region.clone()))
+        .http_client(metered(https(), budget))
+        .load()
+        .await;
+    shared.credentials_provider().context("no provider of credentials")
+}
+
+pub(super) fn https() -> SharedHttpClient {
     Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
         .build_https()
@@ -185,9 +193,16 @@ where
     let (service, operation) = (permit.ask().service, permit.ask().operation);
     permit.sent();
     // The SDK's futures are tens of kilobytes: on the heap they do not add up in whoever awaits them.
-    let answer = PAID.scope(Cell::new(true), Box::pin(call)).await;
+    let (answer, signed) = Signed::watching(PAID.scope(Cell::new(true), Box::pin(call))).await;
     let answer = answer.map_err(|error| Fault::new(service, operation, &error));
-    permit.settle(answer.as_ref().map_or_else(Fault::outcome, |_| Outcome::Done));
+    if let Some(signed) = signed {
+        signed.settle(&answer);
+    }
+    match &answer {
+        // It was not signed, so it was not sent.
+        Err(fault) if fault.is_unsent() => drop(permit),
+        answer => permit.settle(answer.as_ref().map_or_else(|fault| fault.outcome(), |_| Outcome::Done)),
+    }
     answer
 }
 
@@ -329,7 +344,7 @@ mod tests {
         };
         let credentials = SharedCredentialsProvider::new(aws_credential_types::Credentials::for_tests());
         let http = SharedHttpClient::new(Answer(""));
-        let clients = Clients::new(&AwsConfig::default(), &place, http, Some(credentials));
+        let clients = Clients::new(&AwsConfig::default(), &place, http, credentials, &Clock::system());
         drop(clients.elb.describe_load_balancers().send().await);
     }
 }

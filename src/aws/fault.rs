@@ -1,5 +1,6 @@
 //! What AWS said no with, and what that means: one table.
 
+use super::credentials::NoCredentials;
 use crate::{
     budget::{Outcome, Service},
     plan::Mutation,
@@ -21,6 +22,8 @@ pub enum Class {
     OverQuota,
     /// A permission is missing.
     Denied,
+    /// AWS does not know who calls, or there are no credentials to sign with: nothing was done.
+    Unauthenticated,
     /// It makes no sense to AWS.
     Rejected,
     /// Something is there that was not known.
@@ -112,6 +115,11 @@ impl Fault {
         self.class == Class::Unreachable
     }
 
+    /// Whether the call never left, for want of credentials.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.class == Class::Unauthenticated && self.code.is_empty()
+    }
+
     /// How the budget books it.
     pub(super) fn outcome(&self) -> Outcome {
         match self.class {
@@ -147,6 +155,9 @@ impl Fault {
                 };
                 (class, code, refused.err().message().unwrap_or_default().to_owned())
             }
+            error if let Some(NoCredentials(why)) = unsigned(error) => {
+                (Class::Unauthenticated, String::new(), why.clone())
+            }
             SdkError::ConstructionFailure(_) => (Class::Rejected, String::new(), causes(error)),
             _ => (Class::Unreachable, String::new(), causes(error)),
         };
@@ -160,8 +171,14 @@ impl Fault {
     }
 }
 
+/// What kept a call from being signed, if that is what is behind an error.
+fn unsigned<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a NoCredentials> {
+    let behind = std::iter::successors(Some(error), |error| error.source());
+    behind.into_iter().find_map(|error| error.downcast_ref())
+}
+
 /// An error with everything behind it: the outer ones of the SDK say little.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -194,15 +211,20 @@ fn class_of(code: &str) -> Class {
         "AccessDenied"
         | "AccessDeniedException"
         | "UnauthorizedOperation"
-        | "AuthFailure"
+        | "OptInRequired"
+        | "Client.UnauthorizedOperation" => Class::Denied,
+
+        "AuthFailure"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
         | "SignatureDoesNotMatch"
-        | "OptInRequired"
-        | "Client.UnauthorizedOperation" => Class::Denied,
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => Class::Unauthenticated,
 
         "InvalidPermission.NotFound" | "ResourceNotFoundException" => Class::Missing,
         "CertificateNotFound"
@@ -250,7 +272,17 @@ impl fmt::Display for Fault {
             return lack.fmt(f);
         }
         match (self.class, self.code.as_str()) {
-            (Class::Denied, code) => write!(f, "{code}: {}. Check the credentials of albacore's role", self.message),
+            (Class::Unauthenticated, code) => {
+                let message = self.message.trim_end_matches('.');
+                match code {
+                    "" => f.write_str(message)?,
+                    code => write!(f, "{code}: {message}")?,
+                }
+                f.write_str(
+                    ". Check the role of albacore's ServiceAccount (its annotation eks.amazonaws.com/role-arn, or its EKS Pod \
+                     Identity association), and that the role's trust policy lets this ServiceAccount in",
+                )
+            }
             (Class::Unreachable, "") => write!(f, "no answer ({})", self.message),
             (_, "") => f.write_str(&self.message),
             (_, code) => write!(f, "{code}: {}", self.message),
@@ -279,6 +311,9 @@ mod tests {
             ("RulesPerSecurityGroupLimitExceeded", Class::OverQuota),
             ("UnauthorizedOperation", Class::Denied),
             ("AccessDenied", Class::Denied),
+            ("ExpiredToken", Class::Unauthenticated),
+            ("RequestExpired", Class::Unauthenticated),
+            ("UnrecognizedClientException", Class::Unauthenticated),
             ("PriorityInUse", Class::Conflict),
             ("DuplicateTargetGroupName", Class::Conflict),
             ("InvalidPermission.Duplicate", Class::Conflict),

@@ -10,6 +10,7 @@
 mod census;
 mod client;
 mod convert;
+mod credentials;
 mod endpoints;
 mod fault;
 mod interfaces;
@@ -55,8 +56,23 @@ pub struct Aws {
 
 impl Aws {
     /// AWS with the credentials that the environment offers.
-    pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget, clock: Clock) -> Self {
-        let clients = Clients::connect(config, place, &budget).await;
+    ///
+    /// # Errors
+    /// No credentials can be looked for.
+    pub async fn connect(config: &AwsConfig, place: &Place, budget: Budget, clock: Clock) -> anyhow::Result<Self> {
+        let credentials = client::default_chain(place, &budget).await?;
+        Ok(Self::at(config, place, credentials, budget, clock))
+    }
+
+    /// AWS at the endpoints that `config` names, or its own, with these credentials.
+    pub fn at(
+        config: &AwsConfig,
+        place: &Place,
+        credentials: SharedCredentialsProvider,
+        budget: Budget,
+        clock: Clock,
+    ) -> Self {
+        let clients = Clients::new(config, place, client::https(), credentials, &clock);
         Self::with(clients, budget, clock)
     }
 
@@ -68,11 +84,8 @@ impl Aws {
         budget: Budget,
         clock: Clock,
     ) -> Self {
-        Self::with(
-            Clients::new(&AwsConfig::default(), place, http, Some(credentials)),
-            budget,
-            clock,
-        )
+        let clients = Clients::new(&AwsConfig::default(), place, http, credentials, &clock);
+        Self::with(clients, budget, clock)
     }
 
     fn with(clients: Clients, budget: Budget, clock: Clock) -> Self {

@@ -121,7 +121,9 @@ impl Task<'_> {
                 drop(notes);
                 self.refuse_members(built, step, fault, Code::OverQuota)
             }
-            Class::Denied | Class::Throttled | Class::Unreachable => Round::End(Outcome::of(fault)),
+            Class::Denied | Class::Unauthenticated | Class::Throttled | Class::Unreachable => {
+                Round::End(Outcome::of(fault))
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use albacore::{
     telemetry::{Clock, Metrics},
 };
 use albacore_aws::{Double, Options, call::Service, journal::Entry};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
@@ -133,20 +134,29 @@ impl Bed {
         self.api.store().list(resource, None).into_iter().cloned().collect()
     }
 
-    pub(crate) fn parts(&self, client: Client, wire: &Tripwire, identity: &str, leadership: Leadership) -> Parts {
-        let place = Place {
+    /// Where the controller is.
+    pub fn place(&self) -> Place {
+        Place {
             region: REGION.to_owned(),
             vpc: self.settings.vpc.clone(),
-        };
+        }
+    }
+
+    /// The way to AWS over a wire.
+    pub(crate) fn aws(&self, wire: &Tripwire, credentials: SharedCredentialsProvider) -> Aws {
+        Aws::through(
+            wire.over(self.double.http_client()),
+            credentials,
+            &self.place(),
+            Budget::new(BudgetConfig::default()),
+            self.clock.clone(),
+        )
+    }
+
+    pub(crate) fn parts(&self, client: Client, aws: Aws, identity: &str, leadership: Leadership) -> Parts {
         Parts {
             settings: self.settings.clone(),
-            aws: Aws::through(
-                wire.over(self.double.http_client()),
-                permissions::credentials(),
-                &place,
-                Budget::new(BudgetConfig::default()),
-                self.clock.clone(),
-            ),
+            aws,
             client,
             instance: identity.to_owned(),
             leadership,
@@ -160,7 +170,8 @@ impl Bed {
     /// # Errors
     /// Why it finds out nothing.
     pub async fn preview(&self) -> Result<Preview, reconcile::Unclear> {
-        let parts = self.parts(self.api.client(), &Tripwire::default(), "", Leadership::never());
+        let aws = self.aws(&Tripwire::default(), permissions::credentials());
+        let parts = self.parts(self.api.client(), aws, "", Leadership::never());
         let mut watches = JoinSet::new();
         let seen = watch::start_without_own(&parts.client, None, &mut watches);
         reconcile::preview(parts, seen).await
@@ -168,8 +179,24 @@ impl Bed {
 
     /// Starts a controller.
     pub fn start(&mut self) {
+        self.start_as(permissions::credentials());
+    }
+
+    /// Starts a controller with these credentials.
+    pub fn start_as(&mut self, credentials: SharedCredentialsProvider) {
+        let wire = Tripwire::default();
+        let aws = self.aws(&wire, credentials);
+        self.start_over(wire, aws);
+    }
+
+    /// Starts a controller that reaches AWS this way.
+    pub fn start_with(&mut self, aws: Aws) {
+        self.start_over(Tripwire::default(), aws);
+    }
+
+    fn start_over(&mut self, wire: Tripwire, aws: Aws) {
         assert!(self.running.is_none(), "a controller is running");
-        self.running = Some(Replica::start(self, self.leadership.clone()));
+        self.running = Some(Replica::start(self, wire, aws));
     }
 
     /// Between the controller and AWS.

@@ -1,7 +1,8 @@
 //! A process of the controller: what `albacore::run` wires together, over the simulated wires.
 
-use crate::{api::Link, bed::Bed, tripwire::Tripwire};
+use crate::{api::Link, bed::Bed, permissions, tripwire::Tripwire};
 use albacore::{
+    aws::Aws,
     k8s::{Contender, Leadership, LeaseConfig, watch},
     reconcile,
 };
@@ -27,14 +28,16 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one that leads as `leadership` says.
-    pub fn start(bed: &Bed, leadership: Leadership) -> Self {
-        Self::run(bed, "albacore-0", |_| (leadership, None))
+    /// Starts one that leads as the bed says, and reaches AWS so.
+    pub fn start(bed: &Bed, wire: Tripwire, aws: Aws) -> Self {
+        Self::run(bed, "albacore-0", (wire, aws), |_| (bed.leadership.clone(), None))
     }
 
     /// Starts one that contends for the Lease.
     pub fn contend(bed: &Bed, identity: &str) -> Self {
-        Self::run(bed, identity, |wiring| {
+        let wire = Tripwire::default();
+        let aws = bed.aws(&wire, permissions::credentials());
+        Self::run(bed, identity, (wire, aws), |wiring| {
             let names = LeaseConfig::new(LEASE.0, LEASE.1, identity);
             let (contender, leadership) = Contender::new(bed.api.client_over(wiring.link.clone()), names);
             let (stopped, drained) = (wiring.stop.subscribe(), wiring.drained.subscribe());
@@ -45,14 +48,18 @@ impl Replica {
         })
     }
 
-    fn run(bed: &Bed, identity: &str, lead: impl FnOnce(&Wiring) -> (Leadership, Option<JoinHandle<()>>)) -> Self {
+    fn run(
+        bed: &Bed,
+        identity: &str,
+        (wire, aws): (Tripwire, Aws),
+        lead: impl FnOnce(&Wiring) -> (Leadership, Option<JoinHandle<()>>),
+    ) -> Self {
         let wiring = Wiring::default();
         let (leadership, contender) = lead(&wiring);
-        let wire = Tripwire::default();
         let client = bed.api.client_over(wiring.link.clone());
         let mut watches = JoinSet::new();
         let seen = watch::start(&client, None, &mut watches);
-        let parts = bed.parts(client, &wire, identity, leadership);
+        let parts = bed.parts(client, aws, identity, leadership);
         let stopped = raised(wiring.stop.subscribe());
         let controller = tokio::spawn(async move {
             if let Err(fault) = reconcile::run(parts, seen, stopped).await {
