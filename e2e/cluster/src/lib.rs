@@ -29,6 +29,7 @@ mod namespace;
 mod node;
 mod node_port;
 mod process;
+mod python;
 mod sandbox;
 mod tool;
 
@@ -37,4 +38,5 @@ pub use control_plane::{API_SERVER, ISSUER};
 pub use image::{DEMO_IMAGE, Image};
 pub use namespace::{RESOLVER, STATE, enter, take_part, tools};
 pub use node::NodeSpec;
+pub use python::python;
 pub use tool::build_tools;

@@ -72,8 +72,15 @@ pub async fn sdk_config_of_controller(double: &Double) -> aws_config::SdkConfig 
 /// # Errors
 /// The call that failed.
 pub async fn build(double: &Double) -> Result<World> {
-    let config = sdk_config(double).await;
-    let ec2 = aws_sdk_ec2::Client::new(&config);
+    build_at(&sdk_config(double).await).await
+}
+
+/// Makes the world in any AWS.
+///
+/// # Errors
+/// The call that failed.
+pub async fn build_at(config: &aws_config::SdkConfig) -> Result<World> {
+    let ec2 = aws_sdk_ec2::Client::new(config);
     let vpc = ec2
         .create_vpc()
         .cidr_block("10.0.0.0/16")
@@ -186,7 +193,7 @@ pub async fn build(double: &Double) -> Result<World> {
 
     let names = ["shop.example.com", "*.example.com", "*.shop.example.com"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names)?;
-    let acm = aws_sdk_acm::Client::new(&config);
+    let acm = aws_sdk_acm::Client::new(config);
     let imported = acm
         .import_certificate()
         .certificate(Blob::new(made.cert.pem()))

@@ -3,23 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use albacore_aws::{Double, Options};
-use sha2::{Digest as _, Sha256};
+use albacore_cluster::python;
 use tokio::net::TcpListener;
-
-/// Where things that are costly to make are kept between runs: `$ALBACORE_CACHE`, else `~/.cache/albacore`.
-#[expect(clippy::disallowed_methods, reason = "a test finds its cache by itself")]
-fn cache() -> PathBuf {
-    let set = |name: &str| std::env::var(name).ok().map(PathBuf::from);
-    set("ALBACORE_CACHE")
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("albacore")))
-        .or_else(|| Some(set("HOME")?.join(".cache/albacore")))
-        .expect("ALBACORE_CACHE or HOME says where to keep the virtualenv")
-}
 
 fn run(what: &str, command: &mut Command) {
     let output = command
@@ -32,33 +22,6 @@ fn run(what: &str, command: &mut Command) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The Python of a virtualenv that has what `requirements.txt` names; made once for each state of that file.
-fn python(here: &Path) -> PathBuf {
-    let requirements = here.join("requirements.txt");
-    let digest = Sha256::digest(fs::read(&requirements).unwrap());
-    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let venv = cache().join(format!("venv-{hash}"));
-    fs::create_dir_all(&venv).unwrap();
-    // Two test runs at once make it once.
-    let lock = File::create(venv.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let (python, complete) = (venv.join("bin/python"), venv.join("complete"));
-    if !complete.exists() {
-        run(
-            "making a virtualenv (needs python3 with venv)",
-            Command::new("python3").args(["-m", "venv"]).arg(&venv),
-        );
-        run(
-            "installing boto3",
-            Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "--requirement"])
-                .arg(&requirements),
-        );
-        fs::write(&complete, "").unwrap();
-    }
-    python
 }
 
 /// A certificate with its key in `folder`, as `NAME.crt` and `NAME.key`.
@@ -101,7 +64,7 @@ async fn boto3_creates_reads_changes_and_deletes_one_of_everything() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move { double.serve(listener).await });
     tokio::task::spawn_blocking(move || {
-        let python = python(&here);
+        let python = python(&here.join("requirements.txt")).unwrap();
         run(
             "boto3 against the double",
             Command::new(python)
