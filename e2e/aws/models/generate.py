@@ -41,6 +41,10 @@ SERVICES = {
         """.split(),
     ),
     "sts": ("sts/2011-06-15", "AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity".split()),
+    "tagging": (
+        "resourcegroupstaggingapi/2017-01-26",
+        "GetResources GetTagKeys GetTagValues TagResources UntagResources".split(),
+    ),
 }
 
 SHAPE_KEYS = ["type", "required", "enum", "min", "max", "pattern", "sensitive", "timestampFormat", "flattened", "locationName"]
@@ -94,7 +98,8 @@ def compact(folder, wanted):
         if shape.get("exception")
     }
     return {
-        "protocol": metadata["protocol"],
+        # Of several protocols, the one that every client speaks.
+        "protocol": "json" if "json" in metadata.get("protocols", []) else metadata["protocol"],
         "version": metadata["apiVersion"],
         "namespace": metadata.get("xmlNamespace"),
         "target": metadata.get("targetPrefix"),

@@ -38,6 +38,7 @@ pub fn limits(service: Service, operation: &str, input: &Value) -> Vec<Limit> {
         Service::Ec2 => vec![ec2(operation, input)],
         Service::Acm => acm(operation).into_iter().collect(),
         Service::Sts => Vec::new(),
+        Service::Tagging => tagging(operation).into_iter().collect(),
     }
 }
 
@@ -87,6 +88,12 @@ fn acm(operation: &str) -> Option<Limit> {
         _ => return None,
     };
     Some(limit(operation, rate, rate))
+}
+
+/// Calls a second. Source: "Service quotas", Tagging AWS Resources and Tag Editor user guide. Bursts are not documented: one
+/// second's worth.
+fn tagging(operation: &str) -> Option<Limit> {
+    (operation == "GetResources").then(|| limit(operation, 15.0, 15.0))
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +170,7 @@ pub fn refused(service: Service) -> AwsError {
         Service::Ec2 => AwsError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
         Service::Elbv2 | Service::Acm => AwsError::new("ThrottlingException", "Rate exceeded"),
         Service::Sts => AwsError::new("Throttling", "Rate exceeded"),
+        Service::Tagging => AwsError::new("ThrottledException", "Rate exceeded"),
     }
 }
 

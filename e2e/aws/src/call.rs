@@ -15,6 +15,8 @@ pub enum Service {
     Acm,
     /// AWS Security Token Service.
     Sts,
+    /// AWS Resource Groups Tagging API.
+    Tagging,
 }
 
 impl Service {
@@ -25,6 +27,7 @@ impl Service {
             "ec2" => Some(Service::Ec2),
             "acm" => Some(Service::Acm),
             "sts" => Some(Service::Sts),
+            "tagging" => Some(Service::Tagging),
             _ => None,
         }
     }

@@ -31,6 +31,7 @@ pub mod pod_identity;
 pub mod protocol;
 pub mod shape;
 pub mod sts;
+pub mod tagging;
 pub mod time;
 pub mod world;
 
@@ -363,6 +364,7 @@ fn dispatch(world: &mut World, call: &Call, input: Value) -> Result<Value, AwsEr
         Service::Ec2 => ec2::handle(world, call, input),
         Service::Acm => acm::handle(world, call, input),
         Service::Sts => sts::handle(world, call, input),
+        Service::Tagging => tagging::handle(world, call, input),
     }
 }
 

@@ -101,7 +101,7 @@ pub fn open(request: &Request<Bytes>) -> Result<Opened, AwsError> {
             .unwrap_or_else(|| target.to_owned()),
         _ => form.text("Action").unwrap_or_default().to_owned(),
     };
-    let input = decode(model, &operation, request, &form);
+    let input = decode(service, &operation, request, &form);
     let session_token = request.headers().get("x-amz-security-token");
     let session_token = session_token.and_then(|token| token.to_str().ok().map(str::to_owned));
     Ok(Opened {
@@ -114,7 +114,8 @@ pub fn open(request: &Request<Bytes>) -> Result<Opened, AwsError> {
     })
 }
 
-fn decode(model: &Model, operation: &str, request: &Request<Bytes>, form: &form::Node) -> Result<Value, AwsError> {
+fn decode(service: Service, operation: &str, request: &Request<Bytes>, form: &form::Node) -> Result<Value, AwsError> {
+    let model = Model::of(service);
     let Some(known) = model.operations.get(operation) else {
         return Err(unknown_operation(model, operation, form));
     };
@@ -136,6 +137,9 @@ fn decode(model: &Model, operation: &str, request: &Request<Bytes>, form: &form:
         None => Ok(input),
         Some(first) => Err(match model.protocol {
             Protocol::Query => AwsError::validation(summary(&violations)),
+            Protocol::Json if service == Service::Tagging => {
+                AwsError::new("InvalidParameterException", summary(&violations))
+            }
             Protocol::Json => AwsError::new("ValidationException", summary(&violations)),
             Protocol::Ec2 => ec2_violation(first),
         }),

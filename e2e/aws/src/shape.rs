@@ -169,11 +169,13 @@ impl Model {
         static EC2: LazyLock<Model> = LazyLock::new(|| parse(include_str!("../models/ec2.json")));
         static ACM: LazyLock<Model> = LazyLock::new(|| parse(include_str!("../models/acm.json")));
         static STS: LazyLock<Model> = LazyLock::new(|| parse(include_str!("../models/sts.json")));
+        static TAGGING: LazyLock<Model> = LazyLock::new(|| parse(include_str!("../models/tagging.json")));
         match service {
             Service::Elbv2 => &ELBV2,
             Service::Ec2 => &EC2,
             Service::Acm => &ACM,
             Service::Sts => &STS,
+            Service::Tagging => &TAGGING,
         }
     }
 
@@ -363,7 +365,13 @@ mod tests {
 
     #[test]
     fn every_model_parses_and_every_shape_is_there() {
-        for service in [Service::Elbv2, Service::Ec2, Service::Acm, Service::Sts] {
+        for service in [
+            Service::Elbv2,
+            Service::Ec2,
+            Service::Acm,
+            Service::Sts,
+            Service::Tagging,
+        ] {
             let model = Model::of(service);
             for shape in model.shapes.values() {
                 let references = shape

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::state::State;
+pub(crate) use self::tag::tagged;
 use crate::call::Call;
 use crate::fault::AwsError;
 use crate::ids::Ids;

@@ -95,6 +95,14 @@ pub(super) fn list(state: &State, id: &str) -> Value {
     tags.map(|(key, value)| json!({"Key": key, "Value": value})).collect()
 }
 
+/// Everything that is tagged, or once was: the resource as ARNs have it (`TYPE/ID`), and its tags.
+pub(crate) fn tagged(state: &State) -> impl Iterator<Item = (String, &Tags)> {
+    state.tags.iter().filter_map(|(id, tags)| {
+        let kind = Kind::of(id)?.resource_type();
+        Some((format!("{kind}/{id}"), tags))
+    })
+}
+
 /// Gives a new resource its tags.
 pub(super) fn attach(state: &mut State, id: &str, tags: Tags) {
     if !tags.is_empty() {

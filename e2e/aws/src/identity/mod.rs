@@ -261,7 +261,7 @@ fn unknown_key(service: Service) -> AwsError {
             let message = "AWS was not able to validate the provided access credentials";
             AwsError::new("AuthFailure", message).with_status(401)
         }
-        Service::Acm => AwsError::new("UnrecognizedClientException", invalid),
+        Service::Acm | Service::Tagging => AwsError::new("UnrecognizedClientException", invalid),
         Service::Elbv2 | Service::Sts => AwsError::new("InvalidClientTokenId", invalid).with_status(403),
     }
 }
@@ -271,7 +271,7 @@ fn expired_key(service: Service) -> AwsError {
     let expired = "The security token included in the request is expired";
     match service {
         Service::Ec2 => AwsError::new("RequestExpired", "Request has expired."),
-        Service::Acm => AwsError::new("ExpiredTokenException", expired),
+        Service::Acm | Service::Tagging => AwsError::new("ExpiredTokenException", expired),
         Service::Elbv2 | Service::Sts => AwsError::new("ExpiredToken", expired).with_status(403),
     }
 }

@@ -1,5 +1,5 @@
 //! The double as boto3 sees it: one of everything in ec2, elbv2, acm and sts is created, read back, changed and deleted, and
-//! error codes are checked (`test_double.py`), by a client that nobody here wrote.
+//! error codes are checked (`test_double.py`); tags are found and changed whatever their service (`test_tagging.py`); by a client that nobody here wrote.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -65,14 +65,16 @@ async fn boto3_creates_reads_changes_and_deletes_one_of_everything() {
     let serving = tokio::spawn(async move { double.serve(listener).await });
     tokio::task::spawn_blocking(move || {
         let python = python(&here.join("requirements.txt")).unwrap();
-        run(
-            "boto3 against the double",
-            Command::new(python)
-                .args(["-B", "-W", "ignore"])
-                .arg(here.join("test_double.py"))
-                .env("DOUBLE_URL", &url)
-                .env("DOUBLE_CERTIFICATES", certificates.path()),
-        );
+        for test in ["test_double.py", "test_tagging.py"] {
+            run(
+                test,
+                Command::new(&python)
+                    .args(["-B", "-W", "ignore"])
+                    .arg(here.join(test))
+                    .env("DOUBLE_URL", &url)
+                    .env("DOUBLE_CERTIFICATES", certificates.path()),
+            );
+        }
     })
     .await
     .unwrap();
