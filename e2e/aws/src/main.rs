@@ -11,7 +11,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// A stand-in for AWS: elbv2, ec2, acm, sts on one port.
+/// A stand-in for AWS: elbv2, ec2, acm, sts, resourcegroupstaggingapi on one port.
 ///
 /// aws --endpoint-url http://127.0.0.1:PORT elbv2 describe-load-balancers
 #[derive(Parser)]

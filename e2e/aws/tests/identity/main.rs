@@ -186,9 +186,8 @@ async fn a_users_own_key_needs_no_session_token() {
         token: None,
         expiration: None,
     };
-    let mut world = double.world();
-    world.identity.sessions.insert("AKIDEXAMPLE".to_owned(), session);
-    drop(world);
+    let key = "AKIDEXAMPLE".to_owned();
+    double.world().identity.sessions.insert(key, session);
     let user = Credentials::new("AKIDEXAMPLE", "s", None, None, "test");
     let sts = aws_sdk_sts::Client::new(&config(&double, Some(user)).await);
     let who = sts.get_caller_identity().send().await.unwrap();
@@ -267,12 +266,8 @@ async fn the_pod_identity_agent_gives_a_pod_the_role_of_its_association() {
     let trust = Trust::parse(json!({"Statement": [{
         "Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"],
     }]}));
-    let mut world = double.world();
-    world
-        .identity
-        .roles
-        .insert(role.to_owned(), Role::trusting(trust.unwrap()));
-    drop(world);
+    let trusting = Role::trusting(trust.unwrap());
+    double.world().identity.roles.insert(role.to_owned(), trusting);
 
     let (status, text) = ask(path, &good).await;
     assert_eq!(status, StatusCode::OK, "{text}");
