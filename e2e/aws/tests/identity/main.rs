@@ -255,14 +255,18 @@ async fn the_pod_identity_agent_gives_a_pod_the_role_of_its_association() {
     let (status, text) = ask(path, &good).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(text.contains("ResourceNotFoundException"), "{text}");
-    let role = "arn:aws:iam::123456789012:role/pods";
-    let pod = ("demo".to_owned(), POD.0.to_owned(), POD.1.to_owned());
-    double.world().identity.associations.insert(pod, role.to_owned());
+    let associate = |role: &str| {
+        let pod = ("demo".to_owned(), POD.0.to_owned(), POD.1.to_owned());
+        double.world().identity.associations.insert(pod, role.to_owned());
+    };
+    associate(ROLE);
     let (_, text) = ask(path, &good).await;
     assert!(
         text.contains("AccessDeniedException"),
         "the role does not trust the agent: {text}"
     );
+    let role = "arn:aws:iam::123456789012:role/pods";
+    associate(role);
     let trust = Trust::parse(json!({"Statement": [{
         "Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"],
     }]}));
