@@ -133,10 +133,14 @@ fn host(instance: &Instance, tagged: &BTreeSet<String>) -> Option<HostGroups> {
             .private_ip_addresses()
             .iter()
             .filter_map(|address| address.private_ip_address.as_deref());
+        let of_ipv6 = interface.ipv6_addresses().iter();
+        let addresses = addresses.chain(of_ipv6.filter_map(|address| address.ipv6_address.as_deref()));
         let prefixes = interface
             .ipv4_prefixes()
             .iter()
             .filter_map(|prefix| prefix.ipv4_prefix.as_deref());
+        let of_ipv6 = interface.ipv6_prefixes().iter();
+        let prefixes = prefixes.chain(of_ipv6.filter_map(|prefix| prefix.ipv6_prefix.as_deref()));
         let ranges = addresses.filter_map(|address| address.parse::<std::net::IpAddr>().ok().map(Into::into));
         let ranges = ranges.chain(prefixes.filter_map(|prefix| prefix.parse().ok()));
         others.extend(ranges.map(|range: ipnet::IpNet| (range, group.clone())));

@@ -52,7 +52,7 @@ impl Aws {
             _ => {
                 // Where somebody named subnets and does not any more, they are found anew; if none are found, they stay.
                 let named = before.is_some_and(|(was, _)| !matches!(was.subnets, SubnetSelector::Discover(_)));
-                match has_already(&selectors.subnets, observed) {
+                match has_already(selectors, observed) {
                     Some(subnets) if !named => Ok(subnets),
                     Some(subnets) => Ok(resolve.subnets().await?.unwrap_or(subnets)),
                     None => resolve.subnets().await?,
@@ -75,6 +75,9 @@ impl Aws {
         let mut resolved = Resolved::default();
         match subnets {
             Ok(subnets) => resolved.subnets = subnets,
+            Err(wrong) if wrong.for_ipv6 => {
+                problems.extend(about(&selectors.ipv6_by, "ip-address-type", wrong.code, &wrong.detail));
+            }
             Err(wrong) => problems.extend(about(&selectors.subnets_by, "subnets", wrong.code, &wrong.detail)),
         }
         match security_groups {
@@ -90,16 +93,16 @@ impl Aws {
     }
 }
 
-/// The subnets of a load balancer that is there, when they are only to be discovered.
-fn has_already(selector: &SubnetSelector, observed: &Observed) -> Option<Vec<SubnetId>> {
-    let SubnetSelector::Discover(scheme) = selector else {
+/// The subnets of a load balancer that is there, when they are only to be discovered. One that is to get IPv6 addresses
+/// may stand where there are none.
+fn has_already(selectors: &Selectors, observed: &Observed) -> Option<Vec<SubnetId>> {
+    let SubnetSelector::Discover(scheme) = selectors.subnets else {
         return None;
     };
-    let suiting = observed
-        .load_balancers
-        .iter()
-        .find(|lb| lb.load_balancer.scheme == *scheme)?;
-    Some(suiting.load_balancer.subnets.clone())
+    let suits =
+        |lb: &&LoadBalancer<SecurityGroupId>| lb.scheme == scheme && (lb.ip_address_type.has_ipv6() || !selectors.ipv6);
+    let mut all = observed.load_balancers.iter().map(|lb| &lb.load_balancer);
+    Some(all.find(suits)?.subnets.clone())
 }
 
 fn about(members: &BTreeSet<ObjectKey>, annotation: &str, code: Code, detail: &str) -> Vec<Problem> {
@@ -118,12 +121,27 @@ fn about(members: &BTreeSet<ObjectKey>, annotation: &str, code: Code, detail: &s
 struct Wrong {
     code: Code,
     detail: String,
+    /// It could be, were it not for the IPv6 addresses that somebody wants.
+    for_ipv6: bool,
 }
 
 fn not_found(detail: String) -> Wrong {
     Wrong {
         code: Code::NotFound,
         detail,
+        for_ipv6: false,
+    }
+}
+
+fn without_ipv6(subnets: &[&str]) -> Wrong {
+    let detail = format!(
+        "a dual-stack load balancer needs subnets with an IPv6 CIDR block in two zones ({}). Associate blocks, name \
+         other subnets, or write `ipv4`.",
+        subnets.join(", ")
+    );
+    Wrong {
+        for_ipv6: true,
+        ..invalid(detail)
     }
 }
 
@@ -131,6 +149,7 @@ fn invalid(detail: String) -> Wrong {
     Wrong {
         code: Code::InvalidValue,
         detail,
+        for_ipv6: false,
     }
 }
 
@@ -194,13 +213,23 @@ impl Resolve<'_> {
         let usable = |subnet: &&Subnet| {
             let of_others =
                 subnet.tags.keys().any(|key| key.starts_with(CLUSTER_TAG)) && !subnet.tags.contains_key(&own);
-            !of_others && subnet.free >= FREE && (subnet.has_ipv6 || !self.selectors.ipv6)
+            !of_others && subnet.free >= FREE
         };
         let mut usable: Vec<&Subnet> = fitting.into_iter().filter(usable).collect();
         if usable.is_empty() {
             return Err(not_found(format!(
                 "none of the subnets of the VPC {what} ({evaluated} do, but belong to other clusters or have fewer than {FREE} free addresses). Tag subnets in two zones, or name them in this annotation."
             )));
+        }
+        if self.selectors.ipv6 {
+            let of_any: Vec<&str> = usable.iter().map(|subnet| subnet.id.as_str()).collect();
+            let detail = without_ipv6(&of_any);
+            usable.retain(|subnet| subnet.has_ipv6);
+            // Some may have none: then the others serve, if they are in two zones.
+            let zones: BTreeSet<&str> = usable.iter().map(|subnet| subnet.zone.as_str()).collect();
+            if zones.len() < 2 {
+                return Err(detail);
+            }
         }
         usable.sort_by_key(|subnet| (!subnet.tags.contains_key(&own), subnet.id.clone()));
         let mut by_zone: BTreeMap<&str, &Subnet> = BTreeMap::new();
@@ -234,10 +263,7 @@ impl Resolve<'_> {
             .map(|s| s.id.as_str())
             .collect();
         if !without.is_empty() {
-            return Err(invalid(format!(
-                "the subnets {} have no IPv6 range, which a dual-stack load balancer needs. Associate one, or name others.",
-                without.join(", ")
-            )));
+            return Err(without_ipv6(&without));
         }
         let mut ids: Vec<SubnetId> = ids.into_iter().map(Into::into).collect();
         ids.sort();

@@ -200,8 +200,10 @@ pub struct Pod {
     pub key: ObjectKey,
     /// The node it runs on.
     pub node: Arc<str>,
-    /// Address.
+    /// Its first address, `status.podIP`.
     pub ip: IpAddr,
+    /// The one of the other family, if it has both.
+    pub second_ip: Option<IpAddr>,
     /// Condition `ContainersReady`.
     pub containers_ready: bool,
     /// Seconds since 1970 at which it was made; part of ALBC's checkpoint, in milliseconds there.

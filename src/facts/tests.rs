@@ -154,6 +154,7 @@ fn pod() -> impl Strategy<Value = Change> {
             key,
             node: "a".into(),
             ip: [10, 0, 0, 1].into(),
+            second_ip: None,
             containers_ready,
             created_seconds: 0,
             ports: Vec::new(),

@@ -47,7 +47,7 @@ annotations! {
     "healthcheck-timeout-seconds" true "seconds until a health check has failed";
     "healthy-threshold-count" true "passed checks until a target is healthy again";
     "inbound-cidrs" false "who may connect, comma separated ranges";
-    "ip-address-type" false "only `ipv4` yet";
+    "ip-address-type" false "`ipv4`, `dualstack` or `dualstack-without-public-ipv4`";
     "listen-ports" false "JSON, for example `[{\"HTTP\": 80}, {\"HTTPS\": 443}]`";
     "load-balancer-attributes" false "`key=value`, comma separated";
     "load-balancer-name" false "at most 32 characters; counts when the load balancer is made";

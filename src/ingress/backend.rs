@@ -189,18 +189,6 @@ impl<'a> Backends<'a> {
             );
             return None;
         }
-        if service.ipv6 {
-            let detail =
-                "`IPv6` needs a dual-stack load balancer, which is not supported yet. Write `ipFamilies: [IPv4]`.";
-            let object = Object::Service(service.key.clone());
-            reader.problem(
-                object,
-                "spec.ipFamilies".to_owned(),
-                Code::NotSupported,
-                detail.to_owned(),
-            );
-            return None;
-        }
         let words = |reader: &mut Reader, key: &str, words: &[&'static str]| {
             let pairs: Vec<(&str, &'static str)> = words.iter().map(|word| (*word, *word)).collect();
             reader.string(key).is_some().then(|| reader.word(key, &pairs)).flatten()
@@ -275,7 +263,8 @@ impl<'a> Backends<'a> {
                 protocol: protocol.to_owned(),
                 protocol_version: version.to_owned(),
                 port: own_port,
-                ip_address_type: "ipv4".to_owned(),
+                // As with ALBC, one family that is IPv6 decides, also of a Service that has both.
+                ip_address_type: if service.ipv6 { IPV6 } else { IPV4 }.to_owned(),
                 health_check,
                 attributes: reader.map("target-group-attributes").unwrap_or_default(),
                 tags,

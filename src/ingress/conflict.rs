@@ -42,6 +42,22 @@ pub(super) fn conflict(standing: &Contribution, wishes: &Contribution) -> Option
     if let Some((field, x, y)) = differ {
         return Some(conflict(field, shown(&y), shown(&x)));
     }
+    for (one, other) in [(standing, wishes), (wishes, standing)] {
+        let refuses = one.shared.ip_address_type == Some(IpAddressType::Ipv4);
+        if let Some(needs) = other.ipv6_service().filter(|_| refuses) {
+            let ipv4 = shown(IpAddressType::Ipv4.name());
+            let dual = format!("dual-stack for Service `{needs}`, whose addresses are IPv6,");
+            let (wanted, standing) = if std::ptr::eq(one, wishes) {
+                (ipv4, dual)
+            } else {
+                (dual, ipv4)
+            };
+            return Some(Conflict {
+                cure: "Write `dualstack` in both",
+                ..conflict("ip-address-type", wanted, standing.trim_end_matches(',').to_owned())
+            });
+        }
+    }
     let (x, y) = (&standing.shared, &wishes.shared);
     for (field, x, y) in [
         ("load-balancer-attributes", &x.attributes, &y.attributes),
@@ -129,8 +145,66 @@ fn backend(actions: &[Action<TargetGroupKey>]) -> String {
     if groups.is_empty() { "503".to_owned() } else { groups }
 }
 
+/// What a member relies on and the group does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Annotation (without prefix) that relies on it.
+    pub annotation: &'static str,
+    /// What is missing, and what to write instead.
+    pub detail: String,
+}
+
+/// What `wishes`, those of one of `members`, rely on in vain; `default` is the scheme of a group that says none.
+pub(super) fn lost(
+    default: Scheme,
+    members: &BTreeMap<ObjectKey, Contribution>,
+    wishes: &Contribution,
+) -> Option<Lost> {
+    let redirect = wishes
+        .shared
+        .ssl_redirect
+        .and_then(|port| redirect_problem(members, port));
+    let redirect = redirect.map(|detail| Lost {
+        annotation: "ssl-redirect",
+        detail,
+    });
+    redirect.or_else(|| {
+        Some(Lost {
+            annotation: "ip-address-type",
+            detail: family_problem(default, members, wishes)?,
+        })
+    })
+}
+
+/// Why the load balancer that the members come to cannot have what one of them wishes of its addresses.
+/// Source: "IP address type", Application Load Balancers user guide.
+fn family_problem(
+    default: Scheme,
+    members: &BTreeMap<ObjectKey, Contribution>,
+    wishes: &Contribution,
+) -> Option<String> {
+    let said = members.values().find_map(|c| c.shared.ip_address_type);
+    if let Some(service) = wishes.ipv6_service()
+        && !said.is_some_and(IpAddressType::has_ipv6)
+    {
+        return Some(format!(
+            "the addresses of Service `{service}` are IPv6, which only a dual-stack load balancer reaches. Write \
+             `dualstack` here, or `ipFamilies: [IPv4]` in the Service."
+        ));
+    }
+    let without = IpAddressType::DualstackWithoutPublicIpv4;
+    let scheme = members.values().find_map(|c| c.shared.scheme).unwrap_or(default);
+    (wishes.shared.ip_address_type == Some(without) && scheme == Scheme::Internal).then(|| {
+        format!(
+            "`{}` is for a load balancer that faces the internet, and this one is internal. Write `dualstack`, or \
+             `{PREFIX}scheme: internet-facing`.",
+            without.name()
+        )
+    })
+}
+
 /// Why no listener serves what `ssl-redirect` names; `None` when one does, or nothing is redirected.
-pub(super) fn redirect_problem(members: &BTreeMap<ObjectKey, Contribution>, port: Port) -> Option<String> {
+fn redirect_problem(members: &BTreeMap<ObjectKey, Contribution>, port: Port) -> Option<String> {
     let listeners = members.values().filter_map(|c| c.listeners.get(&port));
     let protocols: BTreeSet<ListenerProtocol> = listeners.map(|listener| listener.protocol).collect();
     if protocols.contains(&ListenerProtocol::Https) {

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        Action, CertificateArn, Condition, IpAddressType, ListenerProtocol, Port, Scheme, SubnetSelector,
+        Action, CertificateArn, Condition, IpAddressType, ListenerProtocol, ObjectKey, Port, Scheme, SubnetSelector,
         TargetGroupKey,
     },
     plan::intent::IntendedTargetGroup,
@@ -23,6 +23,19 @@ pub struct Contribution {
     pub listeners: BTreeMap<Port, ListenerWish>,
     /// Target groups that its rules name.
     pub target_groups: BTreeMap<TargetGroupKey, IntendedTargetGroup>,
+}
+
+impl Contribution {
+    /// A Service whose addresses are IPv6, which only a dual-stack load balancer reaches.
+    pub fn ipv6_service(&self) -> Option<&ObjectKey> {
+        let wanted = self.target_groups.values().find(|wanted| wanted.group.is_ipv6())?;
+        Some(&wanted.binding.service)
+    }
+
+    /// Whether the load balancer needs IPv6 addresses because of it.
+    pub fn wants_ipv6(&self) -> bool {
+        self.shared.ip_address_type.is_some_and(IpAddressType::has_ipv6) || self.ipv6_service().is_some()
+    }
 }
 
 /// What a member says about what the group shares. `None` is no opinion; two opinions are a conflict.

@@ -263,18 +263,15 @@ impl<'a> Build<'a> {
     fn ip_address_type(&mut self) -> Option<IpAddressType> {
         let of_class = self.spec().ip_address_type.as_deref();
         let word = of_class.or_else(|| self.reader.string("ip-address-type"))?;
-        if word == IpAddressType::Ipv4.name() {
-            return Some(IpAddressType::Ipv4);
+        let found = IpAddressType::ALL.into_iter().find(|known| known.name() == word);
+        if found.is_none() {
+            let detail = format!(
+                "{} is not understood. Write `ipv4`, `dualstack` or `dualstack-without-public-ipv4`.",
+                shown(word)
+            );
+            self.refuse_at(of_class.map(|_| "ipAddressType"), "ip-address-type", detail);
         }
-        let later = [IpAddressType::Dualstack, IpAddressType::DualstackWithoutPublicIpv4];
-        let why = if later.iter().any(|later| later.name() == word) {
-            "not supported yet"
-        } else {
-            "not understood"
-        };
-        let detail = format!("{} is {why}. Write `ipv4`.", shown(word));
-        self.refuse_at(of_class.map(|_| "ipAddressType"), "ip-address-type", detail);
-        None
+        found
     }
 
     fn delete_first(&mut self) -> bool {

@@ -8,6 +8,7 @@ use crate::{
         intent::{IntendedTargetGroup, Intent},
     },
 };
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An intent whose selectors are still to be looked up.
@@ -128,6 +129,7 @@ impl Merge<'_> {
                 certificates.entry(arn.clone()).or_default().insert((*member).clone());
             }
         }
+        let ip_address_type = self.ip_address_type(scheme);
         let everybody = self.who(|_| true);
         let selectors = Selectors {
             subnets_by: if subnets.is_some() {
@@ -136,7 +138,8 @@ impl Merge<'_> {
                 everybody
             },
             subnets: subnets.unwrap_or(SubnetSelector::Discover(scheme)),
-            ipv6: false,
+            ipv6: ip_address_type.has_ipv6(),
+            ipv6_by: self.who(|c| ip_address_type.has_ipv6() && c.wants_ipv6()),
             security_groups_by: self.who(|c| c.shared.security_groups.is_some()),
             security_groups: users_groups.clone(),
             certificates,
@@ -144,7 +147,7 @@ impl Merge<'_> {
         let intent = if self.members.is_empty() {
             self.nothing()
         } else {
-            self.intent(scheme, &users_groups)
+            self.intent(scheme, ip_address_type, &users_groups)
         };
         Draft { selectors, intent }
     }
@@ -162,7 +165,7 @@ impl Merge<'_> {
         }
     }
 
-    fn intent(&self, scheme: Scheme, users_groups: &[String]) -> Intent {
+    fn intent(&self, scheme: Scheme, ip_address_type: IpAddressType, users_groups: &[String]) -> Intent {
         let managed = users_groups.is_empty();
         let manage = self
             .first(|c| c.shared.manage_backend_rules.as_ref())
@@ -194,9 +197,7 @@ impl Merge<'_> {
         let load_balancer = LoadBalancer {
             name: name.unwrap_or_else(|| names::load_balancer(&self.settings.cluster, self.group, scheme)),
             scheme,
-            ip_address_type: self
-                .first(|c| c.shared.ip_address_type.as_ref())
-                .unwrap_or(IpAddressType::Ipv4),
+            ip_address_type,
             subnets: Vec::new(),
             security_groups: own,
             attributes: self.attributes(),
@@ -205,7 +206,7 @@ impl Merge<'_> {
         let security_group = managed.then(|| SecurityGroup {
             name: names::security_group(&self.settings.cluster, self.group),
             description: security_group::MANAGED_DESCRIPTION.to_owned(),
-            ingress: self.permissions(&ports),
+            ingress: self.permissions(&ports, ip_address_type),
             tags: tracked(tags::RESOURCE_SECURITY_GROUP),
         });
         let mut target_groups = BTreeMap::new();
@@ -232,6 +233,19 @@ impl Merge<'_> {
             target_groups,
             delete_first: self.members.iter().any(|(_, c)| c.shared.delete_first),
             ..self.nothing()
+        }
+    }
+
+    /// What the members say, as far as AWS can have it: last good wishes that lost the one they relied on stand, and keep
+    /// their IPv6 targets reachable; what is internal has no public IPv4 address to do without.
+    fn ip_address_type(&self, scheme: Scheme) -> IpAddressType {
+        let said = self.first(|c| c.shared.ip_address_type.as_ref());
+        match said.unwrap_or(IpAddressType::Ipv4) {
+            IpAddressType::Ipv4 if self.members.iter().any(|(_, c)| c.ipv6_service().is_some()) => {
+                IpAddressType::Dualstack
+            }
+            IpAddressType::DualstackWithoutPublicIpv4 if scheme == Scheme::Internal => IpAddressType::Dualstack,
+            possible => possible,
         }
     }
 
@@ -328,14 +342,16 @@ impl Merge<'_> {
     }
 
     /// One permission a port and range; IPv6 ranges are for dual-stack load balancers only.
-    fn permissions(&self, ports: &BTreeSet<Port>) -> Vec<Permission> {
-        let anywhere = BTreeSet::from(["0.0.0.0/0".parse().expect("a range")]);
+    fn permissions(&self, ports: &BTreeSet<Port>, ip_address_type: IpAddressType) -> Vec<Permission> {
+        let anywhere = ["0.0.0.0/0", "::/0"].map(|range| range.parse().expect("a range"));
+        let anywhere: BTreeSet<IpNet> = anywhere.into();
         let mut permissions = Vec::new();
         for port in ports {
             let ranges = self
                 .first(|c| c.listeners.get(port)?.inbound.as_ref())
                 .unwrap_or_else(|| anywhere.clone());
-            for range in ranges.into_iter().filter(|range| range.addr().is_ipv4()) {
+            let usable = |range: &IpNet| range.addr().is_ipv4() || ip_address_type.has_ipv6();
+            for range in ranges.into_iter().filter(usable) {
                 permissions.push(Permission {
                     protocol: "tcp".to_owned(),
                     ports: Some((*port, *port)),

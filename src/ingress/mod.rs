@@ -111,7 +111,13 @@ pub fn build(input: &BuildInput) -> Built {
         problems.extend(refused.problems.iter().cloned());
         fresh.insert(member.clone(), None);
     }
-    let (settled, blocked) = settle::settle(input.last_good, &fresh, &classes, &mut problems);
+    let (settled, blocked) = settle::settle(
+        input.settings.default_scheme,
+        input.last_good,
+        &fresh,
+        &classes,
+        &mut problems,
+    );
     let members: Vec<(&ObjectKey, &Contribution)> = settle::in_group_order(&settled);
     let draft = merge::merge(input.settings, input.group, &members);
     let mut active: Vec<ObjectKey> = members.iter().map(|(member, _)| (*member).clone()).collect();

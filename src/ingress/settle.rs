@@ -1,13 +1,16 @@
 //! Which members' wishes count where they disagree.
 //!
 //! ```text
-//! what stands ─► changes that agree with it ─► changes that need each other ─► new members ─► redirects lead somewhere?
+//! what stands ─► changes that agree with it ─► changes that need each other ─► new members ─► what they rely on is there?
 //!      ▲                                                                                        │ no: back to last good
 //!      └────────────────────────────────── until nothing moves ─────────────────────────────────┘
 //! ```
 //! Nobody's last good wishes are ever dropped.
 
-use super::{Contribution, annotation, conflict};
+use super::{
+    Contribution, annotation,
+    conflict::{self, Lost},
+};
 use crate::{facts::IngressClassParams, model::*};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +25,9 @@ pub(super) fn in_group_order(settled: &Wishes) -> Vec<Change<'_>> {
 }
 
 /// Which wishes count, and who is blocked: settled again until nothing moves, since whoever moved may have made room.
+/// `default` is the scheme of a group that says none.
 pub(super) fn settle(
+    default: Scheme,
     last_good: &Wishes,
     fresh: &BTreeMap<ObjectKey, Option<Contribution>>,
     classes: &BTreeMap<ObjectKey, &IngressClassParams>,
@@ -31,15 +36,15 @@ pub(super) fn settle(
     let mut standing = last_good.clone();
     standing.retain(|member, _| fresh.contains_key(member));
     loop {
-        let round = round(&standing, fresh);
+        let round = round(default, &standing, fresh);
         if round.settled != standing {
             standing = round.settled;
             continue;
         }
-        problems.extend(round.astray.into_iter().map(|(member, detail)| {
+        problems.extend(round.astray.into_iter().map(|(member, lost)| {
             let class = classes.get(&member).copied();
-            let place = place("ssl-redirect", None, &member, class);
-            blocking(&member, Code::InvalidValue, place, detail)
+            let place = place(lost.annotation, None, &member, class);
+            blocking(&member, Code::InvalidValue, place, lost.detail)
         }));
         problems.extend(round.refused.iter().filter_map(|member| {
             let class = classes.get(member).copied();
@@ -55,18 +60,19 @@ struct Round {
     blocked: BTreeSet<ObjectKey>,
     /// Blocked since they disagree.
     refused: Vec<ObjectKey>,
-    /// Blocked since they redirect to nowhere, and why nowhere.
-    astray: BTreeMap<ObjectKey, String>,
+    /// Blocked since they rely on what is not there.
+    astray: BTreeMap<ObjectKey, Lost>,
 }
 
 /// Hears all wishes. A redirect needs an HTTPS listener, of whichever member: who redirects to a port that is not there
 /// keeps his last good wishes, even if that port left since, so that nothing that was redirected is served in the clear.
-fn round(before: &Wishes, fresh: &BTreeMap<ObjectKey, Option<Contribution>>) -> Round {
+/// Likewise whoever needs a dual-stack load balancer, or one that faces the internet.
+fn round(default: Scheme, before: &Wishes, fresh: &BTreeMap<ObjectKey, Option<Contribution>>) -> Round {
     let mut heard = fresh.clone();
     let mut astray = BTreeMap::new();
     loop {
         let (settled, blocked, refused) = agree(before, &heard);
-        let lost = astray_in(before, &settled, &astray);
+        let lost = astray_in(default, before, &settled, &astray);
         if lost.is_empty() {
             return Round {
                 settled,
@@ -80,11 +86,16 @@ fn round(before: &Wishes, fresh: &BTreeMap<ObjectKey, Option<Contribution>>) -> 
     }
 }
 
-/// Who redirects to nowhere, and why nowhere: first those who would with everything else as it was, then those who
-/// changed; who did not may have lost the port to them.
-fn astray_in(before: &Wishes, settled: &Wishes, known: &BTreeMap<ObjectKey, String>) -> Vec<(ObjectKey, String)> {
-    let lost = |with: &Wishes, member: &ObjectKey| conflict::redirect_problem(with, with[member].shared.ssl_redirect?);
-    let all: Vec<(ObjectKey, String)> = settled
+/// Who relies on what is not there: first those who would with everything else as it was, then those who changed; who did
+/// not may have lost it to them.
+fn astray_in(
+    default: Scheme,
+    before: &Wishes,
+    settled: &Wishes,
+    known: &BTreeMap<ObjectKey, Lost>,
+) -> Vec<(ObjectKey, Lost)> {
+    let lost = |with: &Wishes, member: &ObjectKey| conflict::lost(default, with, &with[member]);
+    let all: Vec<(ObjectKey, Lost)> = settled
         .keys()
         .filter(|member| !known.contains_key(*member))
         .filter_map(|member| Some((member.clone(), lost(settled, member)?)))

@@ -203,11 +203,14 @@ impl From<slim::SlimEndpointSlice> for facts::EndpointSlice {
 pub fn pod(object: slim::SlimPod) -> Option<facts::Pod> {
     let ended = matches!(object.status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let ip = object.status.pod_ip.as_deref()?.parse().ok()?;
+    let ips = object.status.pod_ips.iter().flatten();
+    let second_ip = ips.filter_map(|one| one.ip.parse().ok()).find(|other| *other != ip);
     let ports = object.spec.containers.iter().flat_map(|c| c.ports.iter().flatten());
     (!ended).then(|| facts::Pod {
         key: key(&object),
         node: object.spec.node_name.as_deref().unwrap_or_default().into(),
         ip,
+        second_ip,
         containers_ready: condition(object.status.conditions.as_ref(), "ContainersReady").as_deref() == Some("True"),
         created_seconds: seconds(&object.metadata),
         ports: ports
@@ -391,10 +394,14 @@ mod tests {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": "a", "namespace": "n", "creationTimestamp": "2026-01-01T00:00:01Z" },
             "spec": { "nodeName": "host-a", "containers": [{ "name": "c", "ports": [{ "name": "http", "containerPort": 8080 }] }] },
-            "status": { "podIP": "10.0.10.65", "conditions": [{ "type": "ContainersReady", "status": "True" }] },
+            "status": {
+                "podIP": "10.0.10.65", "podIPs": [{ "ip": "10.0.10.65" }, { "ip": "fd00::65" }],
+                "conditions": [{ "type": "ContainersReady", "status": "True" }],
+            },
         });
         let fact = pod(slim::<core::Pod, _>(object)).expect("a pod with an address");
         assert_eq!(fact.ip.to_string(), "10.0.10.65");
+        assert_eq!(fact.second_ip, "fd00::65".parse().ok());
         assert_eq!(
             (fact.node.as_ref(), fact.containers_ready, fact.created_seconds),
             ("host-a", true, 1_767_225_601)

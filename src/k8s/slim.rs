@@ -98,9 +98,12 @@ parts! {
     PodStatus {
         #[serde(rename = "podIP")]
         pod_ip: Option<String>,
+        #[serde(rename = "podIPs")]
+        pod_ips: Option<Vec<PodIp>>,
         phase: Option<String>,
         conditions: Option<Vec<Condition>>,
     }
+    PodIp { ip: String, }
     Condition {
         #[serde(rename = "type")]
         type_: String,

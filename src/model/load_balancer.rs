@@ -37,6 +37,14 @@ pub enum IpAddressType {
 }
 
 impl IpAddressType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ipv4, Self::Dualstack, Self::DualstackWithoutPublicIpv4];
+
+    /// Whether the load balancer has IPv6 addresses: for clients that may use them, and for targets that have no others.
+    pub fn has_ipv6(self) -> bool {
+        self != Self::Ipv4
+    }
+
     /// As AWS and the annotation spell it.
     pub fn name(self) -> &'static str {
         match self {

@@ -29,5 +29,5 @@ pub use selector::{Resolved, Selectors, SubnetSelector};
 pub use settings::Settings;
 pub use tags::Tags;
 pub use target_group::{
-    Binding, BindingNetworking, HealthCheck, Port, PortRef, Target, TargetGroup, TargetGroupKey, TargetType,
+    Binding, BindingNetworking, HealthCheck, IPV4, IPV6, Port, PortRef, Target, TargetGroup, TargetGroupKey, TargetType,
 };

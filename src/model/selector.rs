@@ -32,6 +32,9 @@ pub struct Selectors {
     pub subnets_by: BTreeSet<ObjectKey>,
     /// Likewise for security groups.
     pub security_groups_by: BTreeSet<ObjectKey>,
+    /// The members because of which subnets need an IPv6 block.
+    #[serde(default)]
+    pub ipv6_by: BTreeSet<ObjectKey>,
 }
 
 /// What selectors stood for.

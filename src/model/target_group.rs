@@ -85,7 +85,18 @@ pub struct TargetGroup {
     pub tags: Tags,
 }
 
+/// `IpAddressType` of a target group whose targets have IPv4 addresses.
+pub const IPV4: &str = "ipv4";
+/// `IpAddressType` of a target group whose targets have IPv6 addresses.
+pub const IPV6: &str = "ipv6";
+
 impl TargetGroup {
+    /// Whether its targets have IPv6 addresses, which only a dual-stack load balancer reaches ("Target groups for your
+    /// Application Load Balancers", IP address type).
+    pub fn is_ipv6(&self) -> bool {
+        self.ip_address_type == IPV6
+    }
+
     /// Whether `self` can become `other` without being replaced.
     pub fn can_become(&self, other: &Self) -> bool {
         self.target_type == other.target_type

@@ -53,7 +53,8 @@ pub fn places(cluster: &Cluster, binding: &TargetGroupBinding) -> Result<Option<
 /// pods of its namespace, since the address of one that is gone may be another's next.
 pub fn still_there(cluster: &Cluster, binding: &TargetGroupBinding, registered: &BTreeSet<Target>) -> BTreeSet<Target> {
     let instances: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
-    let addresses: BTreeSet<IpAddr> = cluster.pods_in(&binding.key.namespace).map(|pod| pod.ip).collect();
+    let pods = cluster.pods_in(&binding.key.namespace);
+    let addresses: BTreeSet<IpAddr> = pods.flat_map(|pod| [Some(pod.ip), pod.second_ip]).flatten().collect();
     let is_there = |target: &&Target| match target {
         Target::Instance(instance, _) => instances.contains(instance),
         Target::Ip(address, _) => addresses.contains(address),

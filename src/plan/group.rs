@@ -78,6 +78,7 @@ impl Draft<'_> {
         let arn = load_balancer::build(self, wanted, chosen, groups);
         let fleet = target_group::build(self, chosen, &others);
         listener::build(self, &arn, chosen, &fleet);
+        load_balancer::give_up_ipv6(self, wanted, chosen, &fleet);
         let current = self.switch(chosen, &others, &fleet);
         self.retire(chosen, &others, current.as_ref());
         self.delete_unused(&fleet, &others);

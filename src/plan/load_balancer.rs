@@ -4,6 +4,7 @@ use super::{
     Mutation, ObservedLoadBalancer, Ref,
     group::{Draft, from},
     tags::Retag,
+    target_group::Fleet,
 };
 use crate::model::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,22 +99,14 @@ pub(super) fn build(
             detail,
         );
     }
-    if now.ip_address_type != wanted.ip_address_type {
-        let call = Mutation::SetIpAddressType {
-            arn: arn.clone(),
-            ip_address_type: wanted.ip_address_type,
-        };
-        draft.order.build(None, call);
-    }
-    let as_set = |subnets: &[SubnetId]| subnets.iter().cloned().collect::<BTreeSet<_>>();
-    if as_set(&now.subnets) != as_set(&wanted.subnets) {
-        draft.order.build(
-            None,
-            Mutation::SetSubnets {
-                arn: arn.clone(),
-                subnets: wanted.subnets.clone(),
-            },
-        );
+    if !gives_up_ipv6(now, wanted) {
+        // Where it is to have IPv6 addresses, the subnets must have some.
+        for call in [set_subnets(have, wanted), set_ip_address_type(have, wanted)]
+            .into_iter()
+            .flatten()
+        {
+            draft.order.build(None, call);
+        }
     }
     let known: BTreeSet<Ref<SecurityGroupId>> = now.security_groups.iter().cloned().map(Ref::Known).collect();
     if known != groups.iter().cloned().collect() {
@@ -138,6 +131,49 @@ pub(super) fn build(
     }
     Retag::between(&now.tags, &wanted.tags, &draft.readiness.external_tags).plan(&mut draft.order, None, arn.as_str());
     Ref::Known(arn.clone())
+}
+
+fn gives_up_ipv6<A, B>(now: &LoadBalancer<A>, wanted: &LoadBalancer<B>) -> bool {
+    now.ip_address_type.has_ipv6() && !wanted.ip_address_type.has_ipv6()
+}
+
+fn set_ip_address_type(have: &ObservedLoadBalancer, wanted: &LoadBalancer) -> Option<Mutation> {
+    (have.load_balancer.ip_address_type != wanted.ip_address_type).then(|| Mutation::SetIpAddressType {
+        arn: have.arn.clone(),
+        ip_address_type: wanted.ip_address_type,
+    })
+}
+
+fn set_subnets(have: &ObservedLoadBalancer, wanted: &LoadBalancer) -> Option<Mutation> {
+    let as_set = |subnets: &[SubnetId]| subnets.iter().cloned().collect::<BTreeSet<_>>();
+    (as_set(&have.load_balancer.subnets) != as_set(&wanted.subnets)).then(|| Mutation::SetSubnets {
+        arn: have.arn.clone(),
+        subnets: wanted.subnets.clone(),
+    })
+}
+
+/// Takes the IPv6 addresses away when no rule needs them any more, and only then goes where there are none.
+pub(super) fn give_up_ipv6(
+    draft: &mut Draft,
+    wanted: &LoadBalancer,
+    chosen: Option<&ObservedLoadBalancer>,
+    fleet: &Fleet,
+) {
+    let Some(have) = chosen.filter(|have| gives_up_ipv6(&have.load_balancer, wanted)) else {
+        return;
+    };
+    let mut ipv6 = draft
+        .observed
+        .target_groups
+        .iter()
+        .filter(|group| group.group.is_ipv6());
+    if ipv6.any(|group| fleet.uses(&group.arn) || draft.held.contains(&group.arn)) {
+        return;
+    }
+    let calls = [set_ip_address_type(have, wanted), set_subnets(have, wanted)];
+    for call in calls.into_iter().flatten() {
+        draft.order.remove(call);
+    }
 }
 
 /// Deletes a load balancer, with its protection if it has one: whoever deletes his last Ingress while it asks for

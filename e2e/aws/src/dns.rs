@@ -182,7 +182,7 @@ fn load_balancer(world: &World, name: &str) -> Option<Vec<IpAddr>> {
     world.regions.values().find_map(|region| {
         let mut all = region.elbv2.load_balancers.values();
         let found = all.find(|one| one.dns_name.eq_ignore_ascii_case(name))?;
-        Some(region.node_addresses(found).map(IpAddr::from).collect())
+        Some(region.named_addresses(found).collect())
     })
 }
 

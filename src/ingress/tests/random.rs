@@ -122,7 +122,13 @@ fn ingress(name: &'static str) -> impl Strategy<Value = Ingress> {
 }
 
 fn service(name: &'static str) -> impl Strategy<Value = Service> {
-    (annotations(3), option::of(Just(30080)), any::<bool>()).prop_map(move |(annotations, node_port, named)| Service {
+    let drawn = (
+        annotations(3),
+        option::of(Just(30080)),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+    );
+    drawn.prop_map(move |(annotations, node_port, named, ipv6)| Service {
         key: ObjectKey::new("ns", name),
         uid: name.to_owned(),
         annotations,
@@ -137,9 +143,27 @@ fn service(name: &'static str) -> impl Strategy<Value = Service> {
             },
             node_port: node_port.unwrap_or_default(),
         }],
-        ipv6: false,
+        ipv6,
         deleting: false,
     })
+}
+
+/// The Service `ns/web`, with a node port.
+pub(super) fn web(ipv6: bool) -> Service {
+    Service {
+        key: ObjectKey::new("ns", "web"),
+        uid: "web".to_owned(),
+        annotations: BTreeMap::new(),
+        service_type: "NodePort".to_owned(),
+        ports: vec![ServicePort {
+            name: String::new(),
+            port: 80,
+            target_port: PortRef::Number(8080),
+            node_port: 30080,
+        }],
+        ipv6,
+        deleting: false,
+    }
 }
 
 fn params() -> impl Strategy<Value = IngressClassParamsSpec> {

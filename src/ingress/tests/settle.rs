@@ -1,8 +1,11 @@
 //! Whose wishes count: what holds for whatever members wish, and the cases that decide between readings.
 
-use super::super::{conflict, settle::settle};
+use super::super::{backend::Backends, conflict, settle::settle};
 use super::*;
-use crate::facts::IngressClassParams;
+use crate::{
+    facts::{Backend, IngressClassParams},
+    plan::intent::IntendedTargetGroup,
+};
 use proptest::{
     collection::{btree_map, vec},
     option,
@@ -22,7 +25,7 @@ struct Settled {
 fn settled(last_good: &Wishes, fresh: &Fresh) -> Settled {
     let mut problems = Vec::new();
     let nobodys: BTreeMap<ObjectKey, &IngressClassParams> = BTreeMap::new();
-    let (wishes, blocked) = settle(last_good, fresh, &nobodys, &mut problems);
+    let (wishes, blocked) = settle(Scheme::Internal, last_good, fresh, &nobodys, &mut problems);
     Settled {
         wishes,
         blocked,
@@ -41,20 +44,45 @@ fn wishes() -> impl Strategy<Value = Contribution> {
     let tag = option::of(select(vec!["x", "y"]));
     let protocol = || select(vec![ListenerProtocol::Http, ListenerProtocol::Https]);
     let listeners = btree_map(select(vec![80, 443, 8443]), (protocol(), any::<bool>()), 1..3);
-    (-1..2, scheme, redirect, tag, listeners).prop_map(|(order, scheme, ssl_redirect, tag, listeners)| Contribution {
-        order,
-        shared: Shared {
-            scheme,
-            ssl_redirect,
-            tags: tag.iter().map(|tag| ("tag".to_owned(), (*tag).to_owned())).collect(),
-            ..Shared::default()
+    let family = (
+        option::weighted(0.4, select(IpAddressType::ALL.to_vec())),
+        prop::bool::weighted(0.3),
+    );
+    (-1..2, scheme, redirect, tag, listeners, family).prop_map(
+        |(order, scheme, ssl_redirect, tag, listeners, (ip_address_type, ipv6))| Contribution {
+            order,
+            shared: Shared {
+                scheme,
+                ip_address_type,
+                ssl_redirect,
+                tags: tag.iter().map(|tag| ("tag".to_owned(), (*tag).to_owned())).collect(),
+                ..Shared::default()
+            },
+            listeners: listeners
+                .into_iter()
+                .map(|(port, (protocol, default))| (port, listener(protocol, default)))
+                .collect(),
+            target_groups: ipv6.then(ipv6_targets).into_iter().collect(),
         },
-        listeners: listeners
-            .into_iter()
-            .map(|(port, (protocol, default))| (port, listener(protocol, default)))
-            .collect(),
-        target_groups: BTreeMap::new(),
-    })
+    )
+}
+
+fn ipv6_targets() -> (TargetGroupKey, IntendedTargetGroup) {
+    let settings = settings();
+    let mut cluster = Cluster::new(settings.clone());
+    cluster.apply(Change::Service(random::web(true)));
+    let backend = Backend::Service {
+        name: "web".to_owned(),
+        port: Some(PortRef::Number(80)),
+    };
+    let ingress = ingress("a");
+    let group = GroupKey::Implicit(ingress.key.clone());
+    let class = IngressClassParamsSpec::default();
+    let mut backends = Backends::new(&settings, &cluster, &group, &ingress, &class);
+    backends
+        .actions(&backend, "spec.defaultBackend")
+        .expect("a target group");
+    backends.finish().0.pop_first().expect("a target group")
 }
 
 fn listener(protocol: ListenerProtocol, default: bool) -> ListenerWish {
@@ -97,6 +125,13 @@ fn agrees(wishes: &Contribution, with: &Wishes, member: &ObjectKey) -> bool {
         .all(|(other, theirs)| other == member || conflict::conflict(theirs, wishes).is_none())
 }
 
+/// Whether it depends on others whether these wishes can be had: on a listener, or on the kind of load balancer.
+fn relies(wishes: &Contribution) -> bool {
+    wishes.shared.ssl_redirect.is_some()
+        || wishes.ipv6_service().is_some()
+        || wishes.shared.ip_address_type == Some(IpAddressType::DualstackWithoutPublicIpv4)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -118,6 +153,10 @@ proptest! {
             if let Some(to) = wishes.shared.ssl_redirect.filter(|_| !now.blocked.contains(member)) {
                 let protocols = now.wishes.values().filter_map(|other| Some(other.listeners.get(&to)?.protocol));
                 prop_assert!(protocols.into_iter().any(|protocol| protocol == ListenerProtocol::Https));
+            }
+            let said = now.wishes.values().find_map(|other| other.shared.ip_address_type);
+            if wishes.ipv6_service().is_some() && !now.blocked.contains(member) {
+                prop_assert!(said.is_some_and(IpAddressType::has_ipv6), "{member}");
             }
         }
     }
@@ -154,18 +193,22 @@ proptest! {
         let mut before = before;
         before.retain(|member, _| fresh.contains_key(member));
         for (member, wishes) in &others {
-            let redirects = wishes.shared.ssl_redirect.is_some();
-            if !redirects && agrees(wishes, &before, member) && agrees(wishes, &others, member) {
+            if !relies(wishes) && agrees(wishes, &before, member) && agrees(wishes, &others, member) {
                 prop_assert!(!now.blocked.contains(member), "{member}");
             }
         }
     }
 
-    /// Without redirects: one may need the port that another gives up once he moves, and then both keep what they had.
+    /// Without what relies on others: one may need the port that another gives up once he moves, and then both keep what
+    /// they had.
     #[test]
     fn whoever_is_blocked_makes_no_difference_to_the_others((before, mut fresh) in histories()) {
-        let before: Wishes = before.into_iter().filter(|(_, wishes)| wishes.shared.ssl_redirect.is_none()).collect();
-        fresh.values_mut().flatten().for_each(|wishes| wishes.shared.ssl_redirect = None);
+        let before: Wishes = before.into_iter().filter(|(_, wishes)| !relies(wishes)).collect();
+        for wishes in fresh.values_mut().flatten().filter(|wishes| relies(wishes)) {
+            wishes.shared.ssl_redirect = None;
+            wishes.shared.ip_address_type = None;
+            wishes.target_groups.clear();
+        }
         let now = settled(&before, &fresh);
         for member in &now.blocked {
             let without = without_change(&before, &fresh, member);

@@ -103,7 +103,7 @@ fn load_balancer() -> impl Strategy<Value = LoadBalancerWish> {
     ];
     (
         scheme(),
-        prop_oneof![4 => Just(IpAddressType::Ipv4), 1 => Just(IpAddressType::Dualstack)],
+        prop_oneof![2 => Just(IpAddressType::Ipv4), 1 => Just(IpAddressType::Dualstack)],
         subsequence(vec!["subnet-a", "subnet-b", "subnet-c"], 2..=3),
         groups,
         attributes(&LOAD_BALANCER_DEFAULTS, &["true", "90", "false"]),
@@ -197,13 +197,15 @@ fn action() -> impl Strategy<Value = Do> {
 fn service() -> impl Strategy<Value = ServiceWish> {
     (
         prop_oneof![3 => Just(TargetType::Ip), 1 => Just(TargetType::Instance)],
+        any::<bool>(),
         prop_oneof![3 => Just("HTTP1"), 1 => Just("HTTP2")],
         prop_oneof![Just("/"), Just("/health")],
         attributes(&TARGET_GROUP_DEFAULTS, &["30", "60"]),
         option::of(0..2_u8),
     )
-        .prop_map(|(target_type, version, check, attributes, tag)| ServiceWish {
+        .prop_map(|(target_type, ipv6, version, check, attributes, tag)| ServiceWish {
             target_type,
+            ipv6,
             version,
             check,
             attributes,

@@ -85,6 +85,7 @@ fn load_balancer(world: &World, lb: &ObservedLoadBalancer, want: &LoadBalancer, 
 
 fn target_group(have: &TargetGroup, want: &TargetGroup, intent: &Intent) -> Result<(), String> {
     same("kind of targets", have.target_type, want.target_type)?;
+    same("addresses", &have.ip_address_type, &want.ip_address_type)?;
     same("protocol", &have.protocol, &want.protocol)?;
     same("version", &have.protocol_version, &want.protocol_version)?;
     same("health check", &have.health_check, &want.health_check)?;

@@ -71,6 +71,8 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceWish {
     pub target_type: TargetType,
+    /// Its pods have IPv6 addresses, if the load balancer can reach them.
+    pub ipv6: bool,
     pub version: &'static str,
     pub check: &'static str,
     pub attributes: BTreeMap<&'static str, &'static str>,
@@ -78,6 +80,9 @@ pub struct ServiceWish {
 }
 
 pub const SERVICES: u8 = 5;
+
+/// The subnets with an IPv6 block.
+pub const IPV6_SUBNETS: [&str; 2] = ["subnet-a", "subnet-b"];
 
 pub const LOAD_BALANCER_DEFAULTS: [(&str, &str); 3] = [
     (DELETION_PROTECTION, "false"),
@@ -126,7 +131,7 @@ impl Wish {
                     .map_or_else(|| format!("k8s-{}", lb.scheme.name()), str::to_owned),
                 scheme: lb.scheme,
                 ip_address_type: lb.ip_address_type,
-                subnets: lb.subnets.iter().copied().map(SubnetId::from).collect(),
+                subnets: lb.subnets().iter().copied().map(SubnetId::from).collect(),
                 security_groups,
                 attributes: owned(&lb.attributes),
                 tags: tags_of(lb.tag, tags::RESOURCE_LOAD_BALANCER),
@@ -149,6 +154,7 @@ impl Wish {
     fn target_group(&self, backend: Backend) -> IntendedTargetGroup {
         let service = &self.services[usize::from(backend.service)];
         let key = backend.key();
+        let dual = self.load_balancer.ip_address_type.has_ipv6();
         let name = |generation: &str| {
             let (kind, version) = (service.target_type.name(), service.version);
             format!("{key} {kind} {version} {generation}")
@@ -161,7 +167,7 @@ impl Wish {
                 protocol: "HTTP".to_owned(),
                 protocol_version: service.version.to_owned(),
                 port: 80,
-                ip_address_type: "ipv4".to_owned(),
+                ip_address_type: if service.ipv6 && dual { IPV6 } else { IPV4 }.to_owned(),
                 health_check: HealthCheck {
                     port: "traffic-port".to_owned(),
                     protocol: "HTTP".to_owned(),
@@ -209,6 +215,17 @@ pub fn nothing() -> Intent {
                 .chain(TARGET_GROUP_DEFAULTS)
                 .collect(),
         ),
+    }
+}
+
+impl LoadBalancerWish {
+    /// Those that were chosen, as far as the load balancer can stand there.
+    fn subnets(&self) -> Vec<&'static str> {
+        if self.ip_address_type.has_ipv6() {
+            IPV6_SUBNETS.to_vec()
+        } else {
+            self.subnets.clone()
+        }
     }
 }
 

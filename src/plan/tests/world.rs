@@ -1,5 +1,6 @@
 //! A small AWS that refuses what the real one would. What a step that it takes means, the planner's own fold says.
 
+use super::wish::IPV6_SUBNETS;
 use crate::{model::*, plan::*};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,7 +132,7 @@ impl World {
                 let mut others = self.observed.load_balancers.iter();
                 let taken = others.any(|lb| lb.load_balancer.name == load_balancer.name);
                 refuse_unless(!taken, || "DuplicateLoadBalancerName".to_owned())?;
-                refuse_unless(load_balancer.subnets.len() > 1, || "two zones at least".to_owned())?;
+                check_subnets(load_balancer.ip_address_type, &load_balancer.subnets)?;
                 self.all_security_groups_exist(&load_balancer.security_groups, results)
             }
             Mutation::ModifyLoadBalancerAttributes {
@@ -142,14 +143,20 @@ impl World {
                 refuse_unless(!attributes.is_empty(), || "no attributes".to_owned())
             }
             Mutation::SetSubnets { arn, subnets } => {
-                self.load_balancer(arn)?;
-                refuse_unless(subnets.len() > 1, || "two zones at least".to_owned())
+                check_subnets(self.load_balancer(arn)?.load_balancer.ip_address_type, subnets)
             }
             Mutation::SetSecurityGroups { arn, groups } => {
                 self.load_balancer(arn)?;
                 self.all_security_groups_exist(groups, results)
             }
-            Mutation::SetIpAddressType { arn, .. } => self.load_balancer(arn).map(drop),
+            Mutation::SetIpAddressType { arn, ip_address_type } => {
+                let lb = self.load_balancer(arn)?;
+                check_subnets(*ip_address_type, &lb.load_balancer.subnets)?;
+                let named = actions(lb).flat_map(Action::target_groups);
+                let mut groups = named.filter_map(|arn| self.target_group(arn));
+                let reached = ip_address_type.has_ipv6() || !groups.any(TargetGroup::is_ipv6);
+                refuse_unless(reached, || "an IPv6 target group".to_owned())
+            }
             Mutation::DeleteLoadBalancer { arn } => {
                 let lb = self.load_balancer(arn)?;
                 refuse_unless(!lb.protected, || "OperationNotPermitted".to_owned())
@@ -262,6 +269,9 @@ impl World {
             let mut elsewhere = others().flat_map(actions).flat_map(Action::target_groups);
             let free = elsewhere.all(|other| other != group);
             refuse_unless(free, || "TargetGroupAssociationLimit".to_owned())?;
+            let ipv6 = self.target_group(group).is_some_and(TargetGroup::is_ipv6);
+            let reached = !ipv6 || lb.load_balancer.ip_address_type.has_ipv6();
+            refuse_unless(reached, || "an IPv6 target group".to_owned())?;
         }
         Ok(())
     }
@@ -331,6 +341,14 @@ impl World {
         all.find(|(_, rule)| rule.arn == *arn)
             .ok_or_else(|| format!("RuleNotFound {arn}"))
     }
+}
+
+/// Two zones, and IPv6 blocks where addresses are to be taken from them.
+fn check_subnets(ip_address_type: IpAddressType, subnets: &[SubnetId]) -> Result<(), Refusal> {
+    refuse_unless(subnets.len() > 1, || "two zones at least".to_owned())?;
+    let has_ipv6 = |subnet: &SubnetId| IPV6_SUBNETS.contains(&subnet.as_str());
+    let fits = !ip_address_type.has_ipv6() || subnets.iter().all(has_ipv6);
+    refuse_unless(fits, || "a subnet without IPv6 block".to_owned())
 }
 
 /// What an earlier step made, or what is there.

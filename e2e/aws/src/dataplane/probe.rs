@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -175,15 +175,16 @@ fn job(live: &Live, registration: &Registration) -> Option<Job> {
         .targets
         .iter()
         .find(|target| target.id == registration.id && target.port == registration.port)?;
-    let from: IpAddr = *load_balancer.addresses.first()?;
-    let to = target
-        .address
-        .map(|address| SocketAddr::new(address.ip(), check.port.unwrap_or(address.port())));
-    let reached = to.filter(|&to| {
+    let node = *load_balancer.addresses.first()?;
+    let ends = target.address.and_then(|address| {
+        let to = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
+        Some((load_balancer.source(node, to.ip())?, to))
+    });
+    let reached = ends.filter(|&(from, to)| {
         live.vpc(load_balancer)
             .is_none_or(|vpc| vpc.reaches(load_balancer, from, to))
     });
-    let route = reached.map(|to| Route {
+    let route = reached.map(|(from, to)| Route {
         from,
         to,
         scheme: check.scheme,

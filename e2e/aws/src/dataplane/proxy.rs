@@ -78,16 +78,19 @@ async fn act(
         Action::Forward(groups) => groups,
     };
     let (group, target) = choose(&live.snapshot, groups, engine.turn(owner), |arn| engine.turn(arn))?;
-    let reached = target.address.filter(|&to| {
+    let ends = target
+        .address
+        .and_then(|to| Some((load_balancer.source(local.ip(), to.ip())?, to)));
+    let reached = ends.filter(|&(from, to)| {
         live.vpc(load_balancer)
-            .is_none_or(|vpc| vpc.reaches(load_balancer, local.ip(), to))
+            .is_none_or(|vpc| vpc.reaches(load_balancer, from, to))
     });
-    let Some(to) = reached else {
+    let Some((from, to)) = reached else {
         sleep(engine.upstream.connect_timeout()).await;
         return Err(Failure::Timeout);
     };
     let route = Route {
-        from: local.ip(),
+        from,
         to,
         scheme: group.scheme,
         version: group.version,

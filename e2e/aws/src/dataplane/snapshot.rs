@@ -30,7 +30,7 @@ pub struct LoadBalancer {
     pub arn: String,
     /// The VPC whose security groups apply.
     pub vpc: String,
-    /// The addresses it listens on, one per subnet.
+    /// The addresses it listens on: one per subnet, and then their IPv6 addresses if it has such.
     pub addresses: Vec<IpAddr>,
     /// Ids of its security groups.
     pub security_groups: Vec<String>,
@@ -38,6 +38,15 @@ pub struct LoadBalancer {
     pub attributes: Attributes,
     /// Its listeners, one per port.
     pub listeners: Vec<Listener>,
+}
+
+impl LoadBalancer {
+    /// The address from which the node that has `local` speaks to a target: one of the target's family.
+    pub fn source(&self, local: IpAddr, to: IpAddr) -> Option<IpAddr> {
+        let family = |of: IpAddr| self.addresses.iter().filter(move |one| one.is_ipv4() == of.is_ipv4());
+        let node = family(local).position(|address| *address == local)?;
+        family(to).nth(node).copied()
+    }
 }
 
 /// Load balancer attributes that change what happens to a request.

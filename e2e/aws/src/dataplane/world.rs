@@ -61,7 +61,7 @@ impl Region {
         LoadBalancer {
             arn: load_balancer.arn.clone(),
             vpc: load_balancer.vpc.clone(),
-            addresses: self.node_addresses(load_balancer).map(IpAddr::from).collect(),
+            addresses: self.node_addresses(load_balancer).collect(),
             security_groups: load_balancer.security_groups.clone(),
             attributes: attributes(&load_balancer.attributes),
             listeners: listeners.map(|listener| self.served_listener(listener)).collect(),
@@ -113,9 +113,10 @@ impl Region {
         }
     }
 
-    /// Where a target is: an instance at its primary private address.
+    /// Where a target is: an instance at its primary private address, or at its primary IPv6 address.
     fn address(&self, group: &elbv2::TargetGroup, key: &TargetKey) -> Option<SocketAddr> {
         let address = match group.target_type.as_str() {
+            "instance" if group.ip_address_type == "ipv6" => self.primary_ipv6(&key.id)?.into(),
             "instance" => self.ec2.instance(&key.id)?.address?.into(),
             _ => key.id.parse().ok()?,
         };

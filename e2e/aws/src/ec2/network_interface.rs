@@ -24,6 +24,9 @@ pub(super) struct Wanted {
     private_ip_addresses: Vec<WantedAddress>,
     secondary_private_ip_address_count: Option<usize>,
     ipv6_address_count: Option<usize>,
+    /// As CreateNetworkInterface calls it; RunInstances calls it `PrimaryIpv6`.
+    #[serde(alias = "PrimaryIpv6")]
+    enable_primary_ipv6: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -65,6 +68,7 @@ impl Wanted {
         }
         new.more_addresses = self.secondary_private_ip_address_count.unwrap_or_default();
         new.ipv6_addresses = self.ipv6_address_count.unwrap_or_default();
+        new.primary_ipv6 = self.enable_primary_ipv6;
         Ok(())
     }
 }
@@ -382,7 +386,11 @@ impl Listed for Interface {
                 "NetworkCardIndex": 0, "DeleteOnTermination": attachment.delete_on_termination, "Status": "attached",
             })
         });
-        let ipv6 = self.ipv6.iter().map(|address| json!({"Ipv6Address": address}));
+        let ipv6 = self
+            .ipv6
+            .iter()
+            .enumerate()
+            .map(|(n, address)| json!({"Ipv6Address": address, "IsPrimaryIpv6": self.primary_ipv6 && n == 0}));
         let prefixes = self.prefixes.iter().map(|net| json!({"Ipv4Prefix": net.to_string()}));
         let primary = self.addresses.first();
         json!({

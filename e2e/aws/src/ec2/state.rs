@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::{SignedDuration, Timestamp};
@@ -212,6 +212,8 @@ pub struct Interface {
     pub addresses: Vec<Ipv4Addr>,
     /// IPv6 addresses.
     pub ipv6: Vec<Ipv6Addr>,
+    /// Whether the first of them is the primary one, as which an instance can be an IPv6 target.
+    pub primary_ipv6: bool,
     /// Delegated prefixes.
     pub prefixes: Vec<Ipv4Net>,
     /// Its hardware address.
@@ -269,6 +271,8 @@ pub struct NewInterface {
     pub more_addresses: usize,
     /// How many IPv6 addresses are wanted.
     pub ipv6_addresses: usize,
+    /// Whether the first of them is to be the primary one.
+    pub primary_ipv6: bool,
     /// The service that makes it.
     pub requester: Option<String>,
 }
@@ -325,11 +329,15 @@ impl State {
             .any(|gateway| gateway.vpc.as_deref() == Some(vpc))
     }
 
-    /// The subnet of a VPC that an address lies in.
-    pub fn subnet_of(&self, vpc: &str, address: Ipv4Addr) -> Option<(&str, &Subnet)> {
+    /// The subnet of a VPC that an address lies in, with its id.
+    pub fn subnet_of(&self, vpc: &str, address: IpAddr) -> Option<(&str, &Subnet)> {
         let mut subnets = self.subnets.iter();
+        let has = |subnet: &Subnet| match address {
+            IpAddr::V4(address) => subnet.cidr.contains(&address),
+            IpAddr::V6(address) => subnet.ipv6.as_ref().is_some_and(|(_, net)| net.contains(&address)),
+        };
         subnets
-            .find(|(_, subnet)| subnet.vpc == vpc && subnet.cidr.contains(&address))
+            .find(|(_, subnet)| subnet.vpc == vpc && has(subnet))
             .map(|(id, subnet)| (id.as_str(), subnet))
     }
 
@@ -392,6 +400,7 @@ impl State {
             description: new.description,
             groups,
             addresses,
+            primary_ipv6: new.primary_ipv6 && !ipv6.is_empty(),
             ipv6,
             prefixes: Vec::new(),
             mac: mac(ids),
@@ -409,6 +418,25 @@ impl State {
         if let Some(interface) = self.interfaces.get_mut(id) {
             interface.gone_at = Some(gone_at);
         }
+    }
+
+    /// Gives a service's interface an IPv6 address, or takes it away.
+    ///
+    /// # Errors
+    /// The subnet has no IPv6 block.
+    pub fn set_interface_ipv6(&mut self, id: &str, wanted: bool) -> Result<(), AwsError> {
+        let Some(interface) = self.interfaces.get(id) else {
+            return Ok(());
+        };
+        let missing = usize::from(wanted && interface.ipv6.is_empty());
+        let picked = self.pick_ipv6(&interface.subnet, missing)?;
+        if let Some(interface) = self.interfaces.get_mut(id) {
+            interface.ipv6.extend(picked);
+            if !wanted {
+                interface.ipv6.clear();
+            }
+        }
+        Ok(())
     }
 
     /// Puts an interface into other security groups, which exist.

@@ -178,6 +178,9 @@ impl<'a> Place<'a> {
                 let message = format!("The target group '{arn}' does not belong to the VPC of load balancer '{here}'");
                 return Err(AwsError::new("InvalidConfigurationRequest", message));
             }
+            if group.ip_address_type == "ipv6" && self.load_balancer.ip_address_type == "ipv4" {
+                return Err(AwsError::new("InvalidConfigurationRequest", ipv6_group_refused()));
+            }
             if group.protocol_version == "GRPC" && self.protocol != "HTTPS" {
                 let message = format!(
                     "Listener protocol '{}' is not supported with protocol version 'GRPC'",
@@ -212,6 +215,11 @@ impl<'a> Place<'a> {
         }
         self.state.check_targets(here, used.into_iter())
     }
+}
+
+/// What AWS says of an IPv6 target group behind a load balancer that has no IPv6 addresses.
+pub(super) fn ipv6_group_refused() -> &'static str {
+    "You cannot associate an IPv6 target group with a load balancer that has an 'ipv4' IP address type"
 }
 
 /// `InvalidLoadBalancerAction`.

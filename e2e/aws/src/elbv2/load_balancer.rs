@@ -11,10 +11,10 @@ use super::paging::{Page, Paging};
 use super::placement::{Subnets, check_kind, invalid, security_groups};
 use super::state::{LoadBalancer, Zone};
 use super::tag::{self, Tag};
-use super::{attribute, name};
+use super::{action, attribute, name};
 use crate::call::Call;
 use crate::fault::AwsError;
-use crate::world::{Scene, World};
+use crate::world::{Region, Scene, World};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -93,6 +93,7 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
     let mut zones = Vec::new();
     for subnet in subnets {
         let interface = network::attach(region, ids, call, &subnet, &groups, resource(&arn))?;
+        network::address(region, &interface, &ip_address_type)?;
         zones.push(Zone {
             name: subnet.zone,
             subnet: subnet.id,
@@ -116,6 +117,17 @@ pub(super) fn create(world: &mut World, call: &Call, input: Create) -> Result<Va
     region.elbv2.tags.insert(arn.clone(), tags);
     region.elbv2.load_balancers.insert(arn, load_balancer);
     Ok(answer)
+}
+
+/// "IPv6 target groups can only be used with dualstack load balancers."
+/// Source: "Target groups for your Application Load Balancers", IP address type.
+fn check_groups(region: &Region, arn: &str, ip_address_type: &str) -> Result<(), AwsError> {
+    let used = region.elbv2.groups_of(arn);
+    let mut used = used.iter().filter_map(|group| region.elbv2.target_groups.get(*group));
+    if ip_address_type == "ipv4" && used.any(|group| group.ip_address_type == "ipv6") {
+        return Err(invalid(action::ipv6_group_refused()));
+    }
+    Ok(())
 }
 
 impl LoadBalancer {
@@ -257,6 +269,7 @@ pub(super) fn set_subnets(world: &mut World, call: &Call, input: SetSubnets) -> 
     let ip_address_type = input.ip_address_type.unwrap_or_else(|| current.ip_address_type.clone());
     let wanted = subnets.iter().map(|subnet| subnet.id.as_str());
     check_kind(region, (&current.scheme, &ip_address_type), &current.vpc, wanted)?;
+    check_groups(region, &current.arn, &ip_address_type)?;
     let before: BTreeMap<&str, &Zone> = current.zones.iter().map(|zone| (zone.subnet.as_str(), zone)).collect();
     let fresh = |subnet: &&Subnet| !before.contains_key(subnet.id.as_str());
     subnets
@@ -284,6 +297,9 @@ pub(super) fn set_subnets(world: &mut World, call: &Call, input: SetSubnets) -> 
             }
         };
         zones.push(zone);
+    }
+    for zone in &zones {
+        network::address(region, &zone.interface, &ip_address_type)?;
     }
     for gone in current.zones.iter().filter(|zone| !zones.contains(zone)) {
         network::detach(region, call, &gone.interface, options.interface_linger);
@@ -334,9 +350,13 @@ pub(super) struct SetIpAddressType {
 /// `SetIpAddressType`.
 pub(super) fn set_ip_address_type(world: &mut World, call: &Call, input: SetIpAddressType) -> Result<Value, AwsError> {
     let region = world.region(call);
-    let current = region.elbv2.load_balancer(&input.load_balancer_arn)?;
+    let current = region.elbv2.load_balancer(&input.load_balancer_arn)?.clone();
     let present = current.zones.iter().map(|zone| zone.subnet.as_str());
     check_kind(region, (&current.scheme, &input.ip_address_type), &current.vpc, present)?;
+    check_groups(region, &current.arn, &input.ip_address_type)?;
+    for zone in &current.zones {
+        network::address(region, &zone.interface, &input.ip_address_type)?;
+    }
     let found = find_mut(
         Kind::LoadBalancer,
         &mut region.elbv2.load_balancers,

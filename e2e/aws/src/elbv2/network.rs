@@ -1,11 +1,11 @@
 //! What elbv2 asks of the other services: the one place that names them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::state::LoadBalancer;
 use crate::call::Call;
-use crate::ec2::state::{InstanceState, NewInterface};
+use crate::ec2::state::{InstanceState, Interface, NewInterface};
 use crate::fault::AwsError;
 use crate::ids::Ids;
 use crate::world::Region;
@@ -25,6 +25,8 @@ pub(super) struct Instance {
     pub vpc: String,
     pub zone: String,
     pub running: bool,
+    /// The primary IPv6 address of its primary interface.
+    pub primary_ipv6: Option<Ipv6Addr>,
 }
 
 pub(super) fn has_vpc(region: &Region, id: &str) -> bool {
@@ -59,7 +61,7 @@ pub(super) fn has_ipv6(region: &Region, subnet: &str) -> bool {
 }
 
 /// The zone of the VPC's subnet that an address lies in.
-pub(super) fn zone_of(region: &Region, vpc: &str, address: Ipv4Addr) -> Option<String> {
+pub(super) fn zone_of(region: &Region, vpc: &str, address: IpAddr) -> Option<String> {
     let (_, subnet) = region.ec2.subnet_of(vpc, address)?;
     Some(subnet.zone.clone())
 }
@@ -79,13 +81,14 @@ pub(super) fn default_security_group(region: &Region, vpc: &str) -> Option<Strin
 pub(super) fn instance(region: &Region, id: &str) -> Option<Instance> {
     let found = region.ec2.instance(id)?;
     Some(Instance {
+        primary_ipv6: region.primary_ipv6(id),
         vpc: found.vpc.clone(),
         zone: found.zone.clone(),
         running: found.state == InstanceState::Running,
     })
 }
 
-/// Gives a load balancer a network interface in a subnet; `name` is `app/NAME/ID`.
+/// Gives a load balancer a network interface in a subnet; `name` is `app/NAME/ID`. It gets an IPv6 address by [`address`].
 pub(super) fn attach(
     region: &mut Region,
     ids: &mut Ids,
@@ -111,17 +114,43 @@ pub(super) fn detach(region: &mut Region, call: &Call, interface: &str, linger: 
     region.ec2.release_interface(interface, gone_at);
 }
 
+/// Gives the network interface of a load balancer the addresses that go with its IP address type.
+pub(super) fn address(region: &mut Region, interface: &str, ip_address_type: &str) -> Result<(), AwsError> {
+    region.ec2.set_interface_ipv6(interface, ip_address_type != "ipv4")
+}
+
 /// Puts a network interface into other security groups.
 pub(super) fn protect(region: &mut Region, interface: &str, groups: &[String]) {
     region.ec2.set_interface_groups(interface, groups);
 }
 
 impl Region {
-    /// The private addresses of a load balancer's nodes, in the order of their zones.
-    pub(crate) fn node_addresses<'a>(&'a self, load_balancer: &'a LoadBalancer) -> impl Iterator<Item = Ipv4Addr> {
+    /// The primary IPv6 address of an instance, as which it can be an IPv6 target.
+    pub(crate) fn primary_ipv6(&self, instance: &str) -> Option<Ipv6Addr> {
+        let is_primary = |interface: &&Interface| {
+            let mut attachment = interface.attachment.iter();
+            attachment.any(|at| at.instance.as_deref() == Some(instance) && at.device_index == 0)
+        };
+        let primary = self.ec2.interfaces.values().find(is_primary)?;
+        primary.ipv6.first().copied().filter(|_| primary.primary_ipv6)
+    }
+
+    /// The private addresses of a load balancer's nodes and then their IPv6 addresses, in the order of their zones.
+    pub(crate) fn node_addresses<'a>(&'a self, load_balancer: &'a LoadBalancer) -> impl Iterator<Item = IpAddr> {
         let nodes = load_balancer.zones.iter();
         let interfaces = nodes.filter_map(|node| self.ec2.interfaces.get(&node.interface));
-        interfaces.filter_map(|interface| interface.addresses.first().copied())
+        let v4 = interfaces
+            .clone()
+            .filter_map(|interface| Some(IpAddr::V4(*interface.addresses.first()?)));
+        v4.chain(interfaces.filter_map(|interface| Some(IpAddr::V6(*interface.ipv6.first()?))))
+    }
+
+    /// The addresses that the DNS name of a load balancer stands for. Source: "IP address type", Application Load Balancers
+    /// user guide: without public IPv4, clients connect over IPv6.
+    pub(crate) fn named_addresses<'a>(&'a self, load_balancer: &'a LoadBalancer) -> impl Iterator<Item = IpAddr> {
+        let only_ipv6 = load_balancer.ip_address_type == "dualstack-without-public-ipv4";
+        self.node_addresses(load_balancer)
+            .filter(move |address| address.is_ipv6() || !only_ipv6)
     }
 }
 

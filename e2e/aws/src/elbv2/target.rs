@@ -1,6 +1,6 @@
 //! Registering and deregistering targets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,13 +97,16 @@ fn check_instances(region: &Region, group: &TargetGroup, targets: &[Description]
         return Ok(());
     }
     let quoted = |ids: Vec<&str>| ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", ");
-    let (mut strange, mut idle) = (Vec::new(), Vec::new());
+    let (mut strange, mut idle, mut without_ipv6) = (Vec::new(), Vec::new(), Vec::new());
     for Description { id, .. } in targets {
         if !id.starts_with("i-") {
             return Err(AwsError::validation(format!("Instance ID '{id}' is not valid")));
         }
         match network::instance(region, id) {
             Some(instance) if instance.vpc != group.vpc => strange.push(id.as_str()),
+            Some(instance) if group.ip_address_type == "ipv6" && instance.primary_ipv6.is_none() => {
+                without_ipv6.push(id.as_str());
+            }
             Some(instance) if instance.running => {}
             _ => idle.push(id.as_str()),
         }
@@ -123,6 +126,13 @@ fn check_instances(region: &Region, group: &TargetGroup, targets: &[Description]
         );
         return Err(AwsError::new("InvalidTarget", message));
     }
+    if !without_ipv6.is_empty() {
+        let message = format!(
+            "The following targets cannot be used with this IPv6 target group because of missing primary IPv6 addresses: {}",
+            quoted(without_ipv6)
+        );
+        return Err(AwsError::new("InvalidTarget", message));
+    }
     Ok(())
 }
 
@@ -130,8 +140,14 @@ fn check_instances(region: &Region, group: &TargetGroup, targets: &[Description]
 fn zone_of_address(region: &Region, group: &TargetGroup, given: &Description) -> Result<String, AwsError> {
     let refuse = |message: String| Err(AwsError::validation(message));
     let id = &given.id;
-    let Ok(address) = id.parse::<Ipv4Addr>() else {
-        return refuse(format!("The IP address '{id}' is not a valid IPv4 address"));
+    let family = if group.ip_address_type == "ipv6" {
+        "IPv6"
+    } else {
+        "IPv4"
+    };
+    let parsed = id.parse::<IpAddr>().ok();
+    let Some(address) = parsed.filter(|address| address.is_ipv6() == (family == "IPv6")) else {
+        return refuse(format!("The IP address '{id}' is not a valid {family} address"));
     };
     match (
         network::zone_of(region, &group.vpc, address),
@@ -144,17 +160,21 @@ fn zone_of_address(region: &Region, group: &TargetGroup, given: &Description) ->
         (None, None) => refuse(format!(
             "The Availability Zone is required for IP address '{id}' because it is not in the VPC"
         )),
+        (None, Some(_)) if address.is_ipv6() => refuse(format!(
+            "The IP address '{id}' is not within the IPv6 CIDR blocks of the target group's VPC"
+        )),
         // "You can't specify publicly routable IP addresses."
-        (None, Some(_)) if !address.is_private() && !is_shared(address) => {
+        (None, Some(_)) if !is_private(address) => {
             refuse(format!("The IP address '{id}' is not within a private range"))
         }
         (None, Some(zone)) => Ok(zone.to_owned()),
     }
 }
 
-/// 100.64.0.0/10, RFC 6598.
-fn is_shared(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 100 && (64..128).contains(&address.octets()[1])
+/// RFC 1918 and 100.64.0.0/10, RFC 6598.
+fn is_private(address: IpAddr) -> bool {
+    let is_shared = |v4: Ipv4Addr| v4.octets()[0] == 100 && (64..128).contains(&v4.octets()[1]);
+    matches!(address, IpAddr::V4(v4) if v4.is_private() || is_shared(v4))
 }
 
 /// `DeregisterTargets`. "If the specified target does not exist, the action returns successfully."
