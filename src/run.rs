@@ -105,7 +105,7 @@ pub async fn check(config: Config) -> Result<Preview> {
         ..BudgetConfig::default()
     });
     let place = aws::discover(&config.aws, &budget).await?;
-    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await;
+    let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await?;
     let client = k8s::connect(config.kubeconfig.as_deref()).await?.ordinary;
     let namespace = config.watch_namespace.as_deref();
     let unattended = k8s::survey(&client, namespace).await.context("Kubernetes")?;

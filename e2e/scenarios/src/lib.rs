@@ -9,8 +9,8 @@
 
 pub mod client;
 pub mod demo;
-mod migrate;
 pub mod identity;
+mod migrate;
 pub mod pod_identity_webhook;
 pub mod stage;
 pub mod tests;

@@ -2,11 +2,11 @@
 
 use crate::{
     demo::restart,
-    migrate::a_release_of_another_controller_hands_over_and_takes_back,
     identity::{
         an_ingress_becomes_a_load_balancer_with_a_pod_identity_association,
         an_ingress_becomes_a_load_balancer_with_the_role_of_the_service_account,
     },
+    migrate::a_release_of_another_controller_hands_over_and_takes_back,
     stage::{NAMESPACE, PATIENCE, Stage},
 };
 use albacore_simulation::{

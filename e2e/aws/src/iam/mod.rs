@@ -81,7 +81,7 @@ fn refusal(call: &Call, request: &Request, decision: Decision) -> AwsError {
             let message = format!("You are not authorized to perform this operation. {words}{encoded}");
             AwsError::new("UnauthorizedOperation", message).with_status(403)
         }
-        Service::Acm => AwsError::new("AccessDeniedException", words),
+        Service::Acm | Service::Tagging => AwsError::new("AccessDeniedException", words),
         Service::Elbv2 | Service::Sts => AwsError::new("AccessDenied", words).with_status(403),
     }
 }

@@ -73,6 +73,8 @@ pub(super) fn of(world: &World, call: &Call, input: &Value) -> Result<Vec<Reques
         Service::Elbv2 => asked.elbv2(),
         Service::Ec2 => asked.ec2(),
         Service::Acm => asked.acm(),
+        // Tagging asks for more, of the service whose resource it is.
+        Service::Tagging => call.is_read().then(|| vec![asked.about("tag", "*")]),
         Service::Sts => (call.operation == "AssumeRole").then(|| vec![asked.about("sts", asked.text("RoleArn"))]),
     }
     .ok_or_else(|| {
