@@ -12,7 +12,7 @@ use albacore_simulation::{
     permissions,
     world::{self, CLUSTER, REGION, World},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 struct Edge {
@@ -444,6 +444,7 @@ async fn what_is_named_is_found_and_what_is_not_there_is_told() {
     let selectors = |subnets: SubnetSelector| Selectors {
         subnets,
         ipv6: false,
+        ipv6_by: BTreeSet::new(),
         security_groups: Vec::new(),
         certificates: BTreeMap::new(),
         subnets_by: [member.clone()].into(),
