@@ -2,12 +2,13 @@
 
 export ALBACORE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/albacore
 export CARGO_TARGET_DIR ?= $(ALBACORE_CACHE)/target
+comma := ,
 BIN := $(CARGO_TARGET_DIR)/debug
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: demo test fmt lint deny unit parity swap e2e cluster double build release tools
+.PHONY: simulate bench demo test fmt lint deny unit parity swap e2e cluster double build release tools
 
 demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
 	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
@@ -38,6 +39,16 @@ tools: build                      ## control plane, kubectl and helm, built from
 
 unit:                             ## unit and simulation tests, the double's own tests, boto3 against the double
 	cargo test --workspace
+
+SEEDS ?= 1000
+FROM ?= 1
+simulate:                         ## random wishes and random trouble: SEEDS=1000 seeds FROM=1 on; VERBOSE=1 tells all
+	cargo build --quiet --package albacore-simulation
+	@$(BIN)/albacore-simulation seeds --from $(FROM) --count $(SEEDS) $(if $(VERBOSE),--verbose)
+
+bench:                            ## what 50, 300 and 900 groups cost and how long they take; GROUPS_OF=50 for less
+	cargo build --quiet --package albacore-simulation
+	@$(BIN)/albacore-simulation bench --output $(CARGO_TARGET_DIR)/bench/calls.json --groups $(or $(GROUPS_OF),50$(comma)300$(comma)900)
 
 parity: tools                     ## what ALBC did with recorded manifests, compared; CASES=folder runs other cases
 	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases)

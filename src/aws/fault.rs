@@ -365,6 +365,6 @@ mod tests {
         assert!(fault.contains("docs/iam-policy.json"), "{fault}");
         assert_eq!(denied("ExpiredToken", "expired").lack(), None);
         let fault = denied("ExpiredToken", "expired").to_string();
-        assert!(fault.contains("credentials"), "{fault}");
+        assert!(fault.contains("trust policy"), "{fault}");
     }
 }

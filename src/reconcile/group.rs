@@ -83,11 +83,11 @@ impl Controller {
                     return self.look_again(key, &built, outcome);
                 }
                 Round::End(outcome @ (Outcome::Superseded | Outcome::Deposed)) => {
-                    let saved = task.save(None).await;
+                    let saved = task.keep(&built).await;
                     return saved.err().unwrap_or(outcome);
                 }
                 Round::End(outcome) => {
-                    let saved = task.save(None).await;
+                    let saved = task.keep(&built).await;
                     task.report(&built, &[], &outcome).await;
                     return self.look_again(key, &built, saved.err().unwrap_or(outcome));
                 }
@@ -183,14 +183,17 @@ impl Task<'_> {
             return Round::End(outcome);
         }
         let ran = self.execute(&plan.steps, generation).await;
-        if let Err(outcome) = self.bindings(&intent).await {
-            return Round::End(outcome);
-        }
-        match ran {
+        let bound = self.bindings(&intent).await;
+        // What AWS said counts, whatever Kubernetes says.
+        let round = match ran {
             Ok(()) => Round::Again,
             Err(Stopped::Superseded) => Round::End(Outcome::Superseded),
             Err(Stopped::Deposed) => Round::End(Outcome::Deposed),
             Err(Stopped::Refused { step, fault }) => self.refused(built, &step, &fault),
+        };
+        match (round, bound) {
+            (Round::Again, Err(outcome)) => Round::End(outcome),
+            (round, _) => round,
         }
     }
 
@@ -417,19 +420,29 @@ impl Task<'_> {
         built.active.iter().filter(unclaimed).collect()
     }
 
+    /// Writes the memory to the group's object, which comes after the finalizers of all members: it would be nobody's if
+    /// they were gone before anybody looks again.
+    async fn keep(&mut self, built: &Built) -> Result<(), Outcome> {
+        if !self.is_known() && !self.unclaimed(built).is_empty() {
+            return Ok(());
+        }
+        self.save(None).await
+    }
+
     /// Writes the memory to the group's object if it changed; `steps` are about to be performed, and stand there until
     /// the next time.
     pub(super) async fn save(&mut self, steps: Option<&[Step]>) -> Result<(), Outcome> {
         let changed = self.memory != self.stored;
-        let (doubtful, in_flight) = {
+        let (doubtful, in_flight, unsaved) = {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
-            (notes.doubtful.is_some() || notes.unproven.is_some(), notes.in_flight)
+            let doubtful = notes.doubtful.is_some() || notes.unproven.is_some();
+            (doubtful, notes.in_flight, notes.unsaved)
         };
         // A doubt outlives the process only as what is in flight.
         let clears = steps.is_none() && in_flight && !doubtful;
         let known = self.controller.notes().group(self.key).known();
-        if !changed && steps.is_none() && !clears && known {
+        if !changed && !unsaved && steps.is_none() && !clears && known {
             return Ok(());
         }
         let name = self.object_name();
@@ -448,14 +461,18 @@ impl Task<'_> {
         } else if !doubtful {
             status["inFlight"] = json!(null);
         }
-        self.controller
-            .writer
-            .patch_load_balancer(&name, status)
-            .await
-            .map_err(said_no)?;
-        self.stored = self.memory.clone();
+        let written = self.controller.writer.patch_load_balancer(&name, status).await;
         let mut notes = self.controller.notes();
         let notes = notes.group(self.key);
+        notes.unsaved = written.is_err();
+        if let Err(fault) = written {
+            if known {
+                // AWS is ahead of the object, which says that something is in flight; this process goes on from what it knows.
+                notes.remember(applied);
+            }
+            return Err(said_no(fault));
+        }
+        self.stored = self.memory.clone();
         notes.remember(applied);
         notes.in_flight = steps.is_some() || (in_flight && doubtful);
         Ok(())

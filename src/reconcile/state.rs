@@ -60,6 +60,8 @@ pub struct GroupNotes {
     pub in_use: u32,
     /// Since when what is remembered must not be believed until AWS was asked.
     pub doubtful: Option<Instant>,
+    /// Whether its memory could not be written to its object.
+    pub unsaved: bool,
     /// Whether its object says that something is in flight.
     pub in_flight: bool,
     /// When something was last made for it, or may have been: what AWS does not show soon after may still be there.

@@ -64,6 +64,13 @@ fn main() -> ExitCode {
 
 /// Runs seeds on all processors, each on one thread.
 fn run_seeds(seeds: std::ops::Range<u64>, verbose: bool) -> Result<()> {
+    if verbose {
+        // Without the time of day, which is another one each time.
+        tracing_subscriber::fmt()
+            .without_time()
+            .with_env_filter("albacore=debug")
+            .init();
+    }
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
     let lanes = std::thread::available_parallelism()?.get();
@@ -81,7 +88,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, verbose: bool) -> Result<()> {
                         outcome.journal.iter().for_each(|call| println!("{}", bed::told(call)));
                     }
                     if let Some(broken) = outcome.broken {
-                        println!("seed {seed}: {broken}\n  alone: make simulate FROM={seed} SEEDS=1 VERBOSE=1");
+                        println!("seed {seed}: {broken}\n  alone: {}", seeds::alone(seed));
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
                     }
                 }

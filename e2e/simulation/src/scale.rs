@@ -145,6 +145,12 @@ impl Scale {
         self.bed.apply(ingress(group, &services).object());
     }
 
+    /// Leaves a group one path of its five.
+    pub fn narrow(&self, group: usize) {
+        let first = format!("app-{group}-0");
+        self.bed.apply(ingress(group, &[first]).object());
+    }
+
     /// Deletes a group and its Services.
     pub fn remove(&self, group: usize) {
         let (namespace, name) = (team(group), format!("app-{group}"));

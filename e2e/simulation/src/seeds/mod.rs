@@ -43,6 +43,11 @@ pub struct Outcome {
     pub broken: Option<String>,
 }
 
+/// How a seed is run alone.
+pub fn alone(seed: u64) -> String {
+    format!("make simulate FROM={seed} SEEDS=1 VERBOSE=1")
+}
+
 /// Runs a seed; it depends on nothing else.
 pub fn run(seed: u64) -> Outcome {
     // What libraries draw (jitter of a watch's back-off).
