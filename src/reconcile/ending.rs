@@ -23,7 +23,7 @@ impl Task<'_> {
 
     /// Everything that can be done is done: remember, report, let go.
     pub(super) async fn finish(mut self, built: &Built, intent: &Intent, plan: &Plan) -> Outcome {
-        if let Err(outcome) = self.save(None).await {
+        if let Err(outcome) = self.keep(built).await {
             return outcome;
         }
         let unproven = {

@@ -420,10 +420,11 @@ impl Task<'_> {
         built.active.iter().filter(unclaimed).collect()
     }
 
-    /// Writes the memory to the group's object, which comes after the finalizers of all members: it would be nobody's if
-    /// they were gone before anybody looks again.
-    async fn keep(&mut self, built: &Built) -> Result<(), Outcome> {
-        if !self.is_known() && !self.unclaimed(built).is_empty() {
+    /// Writes the memory to the group's object. None is made before all members have a finalizer, nor where nothing is left
+    /// to remember: it would be nobody's if they were gone before anybody looks again.
+    pub(super) async fn keep(&mut self, built: &Built) -> Result<(), Outcome> {
+        let ends = built.active.is_empty() && self.memory.observed.is_nothing();
+        if !self.is_known() && (ends || !self.unclaimed(built).is_empty()) {
             return Ok(());
         }
         self.save(None).await
