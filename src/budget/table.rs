@@ -112,13 +112,19 @@ impl fmt::Display for BucketName {
     }
 }
 
+impl BucketName {
+    /// Every bucket there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().flat_map(Row::buckets)
+    }
+}
+
 impl FromStr for BucketName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = || TABLE.iter().flat_map(Row::buckets);
-        all().find(|name| name.to_string() == text).ok_or_else(|| {
-            let known: Vec<_> = all().map(|name| name.to_string()).collect();
+        Self::all().find(|name| name.to_string() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::all().map(|name| name.to_string()).collect();
             format!("`{text}` is not a bucket; write one of {}", known.join(", "))
         })
     }

@@ -100,7 +100,8 @@ impl Controller {
                     };
                 }
                 Ok(Some(fault)) => {
-                    let wrong_memory = matches!(fault.class, Class::Missing | Class::Conflict);
+                    // What is gone has no tags by which a permission could be given.
+                    let wrong_memory = matches!(fault.class, Class::Missing | Class::Conflict | Class::Denied);
                     self.notes().network_doubtful |= wrong_memory || fault.outcome_unknown();
                     if !wrong_memory || corrected {
                         return Outcome::of(&fault);

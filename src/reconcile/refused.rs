@@ -99,6 +99,12 @@ impl Task<'_> {
                 *doubtful = Some(Instant::now());
                 Round::Again
             }
+            // Permissions are given by tags, and what is gone has none ("Controlling access to AWS resources using tags", IAM
+            // user guide): before anybody is told that one is missing, it is looked whether the thing is there.
+            Class::Denied if !step.call.adds() && self.reads == 0 => {
+                *doubtful = Some(Instant::now());
+                Round::Again
+            }
             Class::InUse => {
                 // Only what nobody needs any more is still in use: what is wished stands.
                 self.memory.contributions.clone_from(&built.contributions);

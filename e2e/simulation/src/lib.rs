@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bed;
 pub mod conformance;
+pub mod memory;
 pub mod objects;
 pub mod permissions;
 pub mod picture;

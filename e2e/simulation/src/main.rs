@@ -2,13 +2,15 @@
 
 use albacore_simulation::{
     bed,
+    memory::{self, Resident},
     scale::{Figures, Scale},
     seeds,
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -46,12 +48,22 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [50, 300, 900])]
         groups: Vec<usize>,
     },
+    /// Resident memory of the controller as it is shipped, alone in its process.
+    Memory {
+        /// The controller.
+        #[arg(long)]
+        binary: PathBuf,
+        /// Where the figures are written, as JSON.
+        #[arg(long)]
+        output: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Seeds { from, count, verbose } => run_seeds(from..from + count, verbose),
-        Command::Bench { output, groups } => bench(&groups).and_then(|rows| write(&output, &rows)),
+        Command::Bench { output, groups } => bench(&groups).and_then(|rows| write_calls(&output, &rows)),
+        Command::Memory { binary, output } => measure_memory(&binary, &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -133,14 +145,43 @@ fn tell(row: Figures) -> Figures {
     row
 }
 
-/// Writes figures, every one of which must be there.
-fn write(output: &PathBuf, rows: &[Figures]) -> Result<()> {
+/// Measures, tells and writes resident memory, which must keep its limits.
+fn measure_memory(binary: &Path, output: &Path) -> Result<()> {
+    println!("{:<48} {:>9} {:>9} {:>9}  MiB", "", "at rest", "peak", "limit");
+    let mut rows: Vec<Resident> = Vec::new();
+    for load in memory::LOADS {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        for row in runtime.block_on(memory::measure(binary, load))? {
+            println!(
+                "{:<48} {:>9.1} {:>9.1} {:>9.1}",
+                row.name, row.rest, row.peak, row.limit
+            );
+            rows.push(row);
+        }
+    }
+    write(output, &rows)?;
+    let over: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.peak > row.limit)
+        .map(|row| row.name.as_str())
+        .collect();
+    ensure!(over.is_empty(), "over the limit: {over:?}");
+    Ok(())
+}
+
+/// Writes figures of calls, every one of which must be there.
+fn write_calls(output: &Path, rows: &[Figures]) -> Result<()> {
     for row in rows {
         let there = [row.seconds, row.bound, row.ratio]
             .iter()
             .all(|figure| figure.is_finite());
         ensure!(there, "a figure of `{}` is missing: {row:?}", row.name);
     }
+    write(output, rows)
+}
+
+/// Writes figures.
+fn write(output: &Path, rows: &[impl Serialize]) -> Result<()> {
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

@@ -142,13 +142,13 @@ impl Scale {
             let port = u16::try_from(port).expect("a port");
             self.bed.apply(objects::service(&namespace, service, port));
         }
-        self.bed.apply(ingress(group, &services).object());
+        self.bed.apply(ingress(&namespace, group, &services).object());
     }
 
     /// Leaves a group one path of its five.
     pub fn narrow(&self, group: usize) {
         let first = format!("app-{group}-0");
-        self.bed.apply(ingress(group, &[first]).object());
+        self.bed.apply(ingress(&team(group), group, &[first]).object());
     }
 
     /// Deletes a group and its Services.
@@ -215,7 +215,8 @@ fn team(group: usize) -> String {
     format!("team-{}", group % TEAMS)
 }
 
-fn ingress(group: usize, services: &[String]) -> Ingress {
+/// The Ingress of a group: a path to each of its Services.
+pub(crate) fn ingress(namespace: &str, group: usize, services: &[String]) -> Ingress {
     let host = format!("app-{group}.example.com");
     let paths: Vec<(String, &str)> = services
         .iter()
@@ -223,13 +224,13 @@ fn ingress(group: usize, services: &[String]) -> Ingress {
         .map(|(n, s)| (format!("/{n}"), s.as_str()))
         .collect();
     let paths: Vec<(&str, &str)> = paths.iter().map(|(path, service)| (path.as_str(), *service)).collect();
-    Ingress::new(&team(group), &format!("app-{group}"))
+    Ingress::new(namespace, &format!("app-{group}"))
         .annotated("subnets", &SUBNETS.map(|(name, ..)| name).join(","))
         .host(&host, &paths)
 }
 
 /// Makes subnets with addresses for a thousand load balancers.
-async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
+pub(crate) async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
     let ec2 = aws_sdk_ec2::Client::new(&sdk_config(&bed.double).await);
     bed.double.configure(|options| options.throttling = false);
     for (name, zone, cidr) in SUBNETS {

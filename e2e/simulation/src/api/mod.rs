@@ -10,6 +10,7 @@
 //! authorisation.
 
 mod link;
+mod listen;
 mod pages;
 mod resource;
 mod server;

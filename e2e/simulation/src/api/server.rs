@@ -47,8 +47,8 @@ pub enum Reply {
 }
 
 type Faults = Box<dyn FnMut(&Request) -> Reply + Send>;
-type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server; cheap to clone, all clones serve the same objects.
 #[derive(Clone)]
@@ -144,7 +144,7 @@ impl Server {
         }
     }
 
-    async fn serve(self, request: http::Request<Body>) -> Result<Response<ReplyBody>, BoxError> {
+    pub(super) async fn serve(self, request: http::Request<Body>) -> Result<Response<ReplyBody>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let query: BTreeMap<String, String> = parts.uri.query().map(parse_query).unwrap_or_default();

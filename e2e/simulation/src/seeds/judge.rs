@@ -46,6 +46,8 @@ impl Judge {
     /// # Errors
     /// What should not be.
     pub fn look(&mut self, double: &Double, wishes: &Wishes) -> Result<(), String> {
+        // AWS follows within the moment in which a wish changes.
+        self.note(wishes);
         let now = held(double);
         let most = if self.replaces { 2 } else { 1 };
         let mut count: BTreeMap<&Part, usize> = BTreeMap::new();
