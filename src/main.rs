@@ -16,7 +16,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// It could not be found out.
 const UNCLEAR: u8 = 2;
 
-#[tokio::main]
+// As many on every machine: it waits nearly always, and each has memory of its own.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let (command, config) = match Config::from_environment() {
         Ok(asked) => asked,

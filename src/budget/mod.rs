@@ -35,6 +35,11 @@ const RESERVE: u32 = 4;
 /// Refusals in two buckets of an account within this time are the account's own.
 const TOGETHER: Duration = Duration::from_secs(1);
 
+/// Calls to one service that may be under way at once. At ten calls a second and half a second each, five are; each holds a
+/// connection and buffers, a quarter of a megabyte together, so that a burst of hundreds must not set the most that memory
+/// ever was.
+const UNDER_WAY: usize = 12;
+
 /// How much of what AWS documents may be spent.
 #[derive(Clone, Debug)]
 pub struct BudgetConfig {
@@ -110,6 +115,8 @@ struct State {
     served: u64,
     /// When a bucket was last refused, for the account it belongs to.
     refusals: BTreeMap<BucketName, Instant>,
+    /// Permits that are out, by service.
+    under_way: BTreeMap<Service, usize>,
     ledger: Ledger,
 }
 
@@ -235,8 +242,9 @@ impl State {
 
     /// Serves everybody who can be served now, the most urgent first, and notes for each line when to look again.
     fn serve(&mut self, now: Instant) {
-        let mut blocked = BTreeSet::new();
+        let mut blocked: BTreeSet<BucketName> = BTreeSet::new();
         loop {
+            blocked.extend(self.lines.keys().filter(|name| self.is_busy(name.service)));
             let next = self
                 .lines
                 .iter()
@@ -274,8 +282,26 @@ impl State {
         taken
     }
 
+    /// Whether as many calls to a service are under way as may be.
+    fn is_busy(&self, service: Service) -> bool {
+        self.under_way.get(&service).is_some_and(|count| *count >= UNDER_WAY)
+    }
+
+    /// A call has ended: whoever stands first in a line of that service looks again.
+    fn ended(&mut self, service: Service) {
+        if let Some(count) = self.under_way.get_mut(&service) {
+            *count -= 1;
+        }
+        let lines = self.lines.iter().filter(|(name, _)| name.service == service);
+        let heads: Vec<Ticket> = lines.filter_map(|(_, queue)| Some(queue.line.head()?.1)).collect();
+        for head in heads {
+            self.wake(head);
+        }
+    }
+
     fn grant(&mut self, name: BucketName) {
         self.served += 1;
+        *self.under_way.entry(name.service).or_default() += 1;
         let Some(queue) = self.lines.get_mut(&name) else { return };
         queue.served = self.served;
         let granted = queue.line.pop();
@@ -368,7 +394,9 @@ impl Future for Acquire {
             waiting.waker = Some(context.waker().clone());
             let (own, _) = table::buckets_of(this.ask.service, this.ask.operation);
             let queue = state.lines.get(&own);
+            // Where too many calls are under way, the next one that ends wakes it.
             let due = queue
+                .filter(|_| !state.is_busy(own.service))
                 .filter(|queue| queue.line.head().is_some_and(|(_, head)| head == ticket))
                 .map(|queue| queue.due);
             drop(state);
@@ -386,9 +414,13 @@ impl Future for Acquire {
 
 impl Drop for Acquire {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.budget.state().leave(&self.ask, ticket);
+        let Some(ticket) = self.ticket else { return };
+        let mut state = self.budget.state();
+        // Served, and nobody came for it.
+        if state.waiting.get(&ticket).is_some_and(|waiting| waiting.served) {
+            state.ended(self.ask.service);
         }
+        state.leave(&self.ask, ticket);
     }
 }
 
@@ -415,6 +447,7 @@ impl Permit {
     /// Books how the call ended, and learns from it.
     pub fn settle(self, outcome: Outcome) {
         let now = Instant::now();
+        // Its own end comes after this one's, with a lock of its own.
         let mut state = self.budget.state();
         state.ledger.book(&self.ask, self.waited, outcome);
         match outcome {
@@ -428,6 +461,12 @@ impl Permit {
                 bucket.granted();
             }
         }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.state().ended(self.ask.service);
     }
 }
 

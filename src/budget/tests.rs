@@ -243,3 +243,39 @@ async fn three_controllers_share_without_talking() {
     assert!((refused as f64) < 0.05 * total as f64, "{refused} of {total}");
     assert!(done.iter().all(|&one| one > total / 6), "{done:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dozen_calls_to_a_service_are_under_way_at_once_and_another_goes_as_soon_as_one_ends() {
+    let budget = full();
+    let ask = || budget.acquire(elb("DescribeRules", Lane::Change, "a"));
+    let mut permits = Vec::new();
+    for _ in 0..UNDER_WAY {
+        permits.push(ask().await);
+    }
+    let mut next = Box::pin(ask());
+    assert!(
+        futures::poll!(&mut next).is_pending(),
+        "tokens are left, but a dozen are out"
+    );
+    // Who asks another service does not wait for this one.
+    let other = Ask {
+        service: Service::Ec2,
+        operation: "DescribeSubnets",
+        ..elb("DescribeRules", Lane::Change, "a")
+    };
+    drop(budget.acquire(other).await);
+    // Whether it ended with an answer, was never sent, or nobody waits for it any more.
+    permits.pop().expect("one").settle(Outcome::Done);
+    drop(next.await);
+    drop(ask().await);
+    permits.push(ask().await);
+    let gone = tokio::spawn(ask());
+    settle().await;
+    assert!(!gone.is_finished());
+    gone.abort();
+    permits.clear();
+    assert_eq!(
+        at_once(&budget, elb("DescribeRules", Lane::Change, "b")).await,
+        36 - UNDER_WAY - 3
+    );
+}

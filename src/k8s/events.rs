@@ -2,6 +2,8 @@
 //!
 //! kube's recorder repeats an event by its reason and action and keeps its first note; so what varies goes into the
 //! action. The API server takes notes of 1024 bytes at most.
+//!
+//! They are written one after the other beside all other work: after a restart there may be a thousand at once.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -9,14 +11,21 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use sha2::{Digest, Sha256};
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Longest note ("Event v1 events.k8s.io", Kubernetes API reference).
 const NOTE: usize = 1024;
 
+/// How many may wait to be written; whoever has more to tell waits.
+const WAITING: usize = 4096;
+/// How long the API server may take for one.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Tells users what happened to their objects.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    sender: mpsc::Sender<(ObjectReference, Event)>,
 }
 
 /// What is told.
@@ -31,18 +40,18 @@ pub struct Note {
 }
 
 impl Events {
-    /// Tells as `albacore` on behalf of this process.
+    /// Tells as `albacore` on behalf of this process, until nobody has anything to tell any more.
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter {
             controller: "albacore".to_owned(),
             instance: Some(instance.to_owned()),
         };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        let (sender, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(write(Recorder::new(client, reporter), waiting));
+        Self { sender }
     }
 
-    /// Tells a note about an object. That nobody could be told is logged, and stops nothing.
+    /// Tells a note about an object.
     pub async fn tell(&self, about: &ObjectReference, note: &Note) {
         let digest = Sha256::digest(&note.text);
         let event = Event {
@@ -56,9 +65,17 @@ impl Events {
             action: format!("Reconcile-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]),
             secondary: None,
         };
-        let told = tokio::time::timeout(std::time::Duration::from_secs(10), self.recorder.publish(&event, about)).await;
+        // Nobody listens only when the process ends.
+        let _ = self.sender.send((about.clone(), event)).await;
+    }
+}
+
+/// That nobody could be told is logged, and stops nothing.
+async fn write(recorder: Recorder, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
+    while let Some((about, event)) = waiting.recv().await {
+        let told = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await;
         if !matches!(told, Ok(Ok(()))) {
-            tracing::debug!(object = ?about.name, reason = note.reason, "an event could not be written");
+            tracing::debug!(object = ?about.name, reason = event.reason, "an event could not be written");
         }
     }
 }

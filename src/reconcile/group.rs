@@ -534,15 +534,17 @@ impl Task<'_> {
         };
         let lacks: Vec<Lack> = self.controller.lacks_beside(self.key).into_iter().chain(own).collect();
         let denied = lacks.iter().map(|lack| self.denied(lack));
-        Report {
+        let report = Report {
             task: self,
             built,
             problems: built.problems.iter().chain(problems).cloned().chain(denied).collect(),
             lacks: &lacks,
             outcome,
+        };
+        let written = report.write().await;
+        if let Some(notes) = self.controller.notes().find_group_mut(self.key) {
+            notes.untold = !written;
         }
-        .write()
-        .await;
     }
 
     /// What the operator reads of a missing permission.

@@ -406,6 +406,10 @@ impl Controller {
     fn rest(&self, unit: &Unit, outcome: &Outcome) -> Option<Duration> {
         let mut notes = self.notes();
         let mut nobodys = 0;
+        let untold = match unit {
+            Unit::Group(key) => notes.find_group(key).is_some_and(|notes| notes.untold),
+            _ => false,
+        };
         let failures = match unit {
             Unit::Network => &mut notes.network_failures,
             Unit::Group(key) => notes
@@ -415,19 +419,21 @@ impl Controller {
                 .find_binding_mut(key)
                 .map_or(&mut nobodys, |notes| &mut notes.failures),
         };
-        *failures = if matches!(outcome, Outcome::Failed { .. } | Outcome::Denied(_)) {
+        *failures = if untold || matches!(outcome, Outcome::Failed { .. } | Outcome::Denied(_)) {
             *failures + 1
         } else {
             0
         };
-        match outcome {
+        let by_outcome = match outcome {
             Outcome::Settled | Outcome::Superseded => None,
             // The lease was not renewed in time to send a call; if it is lost for good, nothing runs again.
             Outcome::Deposed => Some(Duration::from_secs(1)),
             Outcome::Waiting { again, .. } => Some(*again),
             Outcome::Denied(_) => Some(outcome::rest_denied(*failures)),
             Outcome::Failed { .. } => Some(outcome::rest(*failures)),
-        }
+        };
+        let tell = untold.then(|| outcome::rest(*failures));
+        by_outcome.into_iter().chain(tell).min()
     }
 
     /// The shared backend security group, once it is there.

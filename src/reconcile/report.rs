@@ -23,17 +23,15 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Writes status, events and the group's object, each only where it changed. What cannot be written is logged: it is
-    /// written at the next task.
-    pub async fn write(&self) {
+    /// Writes status, events and the group's object, each only where it changed. Says whether all that stays was written;
+    /// what was not is logged, and written by the next task.
+    pub async fn write(&self) -> bool {
+        let mut written = true;
         let current = report::in_use(&self.task.memory.observed);
         // A member that nothing was ever made for is not served by the load balancer.
         for member in self.built.contributions.keys() {
-            self.write_status(
-                member,
-                current.map(|lb| (lb.dns_name.to_lowercase(), lb.listeners.keys().copied().collect())),
-            )
-            .await;
+            let at = current.map(|lb| (lb.dns_name.to_lowercase(), lb.listeners.keys().copied().collect()));
+            written &= self.write_status(member, at).await;
         }
         let mut told: Vec<ObjectKey> = self.built.active.clone();
         told.extend(self.problems.iter().filter_map(|problem| problem.member.clone()));
@@ -42,11 +40,11 @@ impl Report<'_> {
         for member in &told {
             self.tell(member).await;
         }
-        self.show().await;
+        written & self.show().await
     }
 
-    async fn write_status(&self, member: &ObjectKey, at: Option<(String, Vec<Port>)>) {
-        let Some((hostname, ports)) = at else { return };
+    async fn write_status(&self, member: &ObjectKey, at: Option<(String, Vec<Port>)>) -> bool {
+        let Some((hostname, ports)) = at else { return true };
         let wanted = vec![(hostname.clone(), ports.clone())];
         let stale = self
             .task
@@ -63,7 +61,9 @@ impl Report<'_> {
                 .await
         {
             tracing::warn!(ingress = %member, %error, "the status could not be written");
+            return false;
         }
+        true
     }
 
     /// The notes about a member: its problems, or that all is well.
@@ -143,7 +143,7 @@ impl Report<'_> {
     }
 
     /// Brings the group's object up to date, if it has one.
-    async fn show(&self) {
+    async fn show(&self) -> bool {
         let spent = self.task.controller.aws.spent(&self.task.unit);
         let facts = report::LoadBalancer {
             observed: &self.task.memory.observed,
@@ -159,10 +159,10 @@ impl Report<'_> {
             let mut all = self.task.controller.notes();
             let notes = all.group(self.task.key);
             if !notes.known() || notes.shown.as_ref() == Some(&status) {
-                return;
+                return true;
             }
-            notes.shown = Some(status.clone());
         }
+        let shown = status.clone();
         let mut status = status;
         status["calls"] = spent.into();
         report::stamp(&mut status, self.task.controller.clock.now());
@@ -174,6 +174,9 @@ impl Report<'_> {
             .await
         {
             tracing::warn!(group = %self.task.key, %error, "the LoadBalancer object could not be written");
+            return false;
         }
+        self.task.controller.notes().group(self.task.key).shown = Some(shown);
+        true
     }
 }

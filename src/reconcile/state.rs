@@ -78,6 +78,8 @@ pub struct GroupNotes {
     pub told: BTreeMap<ObjectKey, (Vec<crate::k8s::Note>, Instant)>,
     /// What its object last said, so that it is written only when that changed.
     pub shown: Option<serde_json::Value>,
+    /// Whether a status could not be written.
+    pub untold: bool,
 }
 
 /// A member's wishes that AWS, or a look at AWS, refused.

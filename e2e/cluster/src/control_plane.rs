@@ -28,6 +28,9 @@ pub const ISSUER: &str = "https://kubernetes.default.svc";
 const SERVICE_RANGE: &str = "172.20.0.0/16";
 const ETCD: &str = "127.0.0.1:2379";
 
+/// Requests a second that controllers may make: the default of twenty makes thousands of pods a matter of minutes.
+const QPS: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=1000"];
+
 /// How long a part may take to become ready; seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -130,30 +133,34 @@ impl ControlPlane {
         let mut controller_manager = Process::start(
             "kube-controller-manager",
             &logs,
-            Command::new(tools.join("kube-controller-manager")).args([
-                file("kubeconfig", &manager),
-                file("authentication-kubeconfig", &manager),
-                file("authorization-kubeconfig", &manager),
-                file("service-account-private-key-file", &pki.join("service-account.key")),
-                file("root-ca-file", &pki.join("ca.crt")),
-                "--use-service-account-credentials=true".into(),
-                // A node's pod range is the caller's to give: it must lie within a subnet of the VPC.
-                "--controllers=*,-node-ipam-controller".into(),
-                "--bind-address=127.0.0.1".into(),
-                "--leader-elect=false".into(),
-            ]),
+            Command::new(tools.join("kube-controller-manager"))
+                .args([
+                    file("kubeconfig", &manager),
+                    file("authentication-kubeconfig", &manager),
+                    file("authorization-kubeconfig", &manager),
+                    file("service-account-private-key-file", &pki.join("service-account.key")),
+                    file("root-ca-file", &pki.join("ca.crt")),
+                    "--use-service-account-credentials=true".into(),
+                    // A node's pod range is the caller's to give: it must lie within a subnet of the VPC.
+                    "--controllers=*,-node-ipam-controller".into(),
+                    "--bind-address=127.0.0.1".into(),
+                    "--leader-elect=false".into(),
+                ])
+                .args(QPS),
         )?;
         let sched = authority.kubeconfig("scheduler", "system:kube-scheduler", None, API_SERVER)?;
         let scheduler = Process::start(
             "kube-scheduler",
             &logs,
-            Command::new(tools.join("kube-scheduler")).args([
-                file("kubeconfig", &sched),
-                file("authentication-kubeconfig", &sched),
-                file("authorization-kubeconfig", &sched),
-                "--bind-address=127.0.0.1".into(),
-                "--leader-elect=false".into(),
-            ]),
+            Command::new(tools.join("kube-scheduler"))
+                .args([
+                    file("kubeconfig", &sched),
+                    file("authentication-kubeconfig", &sched),
+                    file("authorization-kubeconfig", &sched),
+                    "--bind-address=127.0.0.1".into(),
+                    "--leader-elect=false".into(),
+                ])
+                .args(QPS),
         )?;
         // A pod is refused before its namespace has this account.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod demo;
 pub mod identity;
+mod masses;
 mod migrate;
 pub mod pod_identity_webhook;
 pub mod stage;

@@ -17,6 +17,9 @@ enum Command {
     Test {
         /// Only the tests whose names contain this; most build on those before them.
         name: Option<String>,
+        /// How many groups are made at once where there are many.
+        #[arg(long, default_value_t = 12)]
+        groups: usize,
     },
 }
 
@@ -31,8 +34,8 @@ fn main() -> Result<ExitCode> {
             Command::Demo { keep } => albacore_scenarios::demo::run(&project, keep)
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Command::Test { name } => {
-                let passed = albacore_scenarios::tests::run(&project, &name.unwrap_or_default()).await?;
+            Command::Test { name, groups } => {
+                let passed = albacore_scenarios::tests::run(&project, &name.unwrap_or_default(), groups).await?;
                 Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
         }

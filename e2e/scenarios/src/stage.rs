@@ -318,6 +318,12 @@ impl Stage {
         self.cluster
             .wait_for("all targets to be healthy", PATIENCE, healthy)
             .await?;
+        self.rest().await;
+        Ok(())
+    }
+
+    /// Waits until AWS is at rest, but not for ever.
+    pub async fn rest(&self) {
         let deadline = Instant::now() + PATIENCE;
         let last = || self.double.journal().last().map(|entry| entry.n);
         let (mut before, mut since) = (last(), Instant::now());
@@ -328,7 +334,33 @@ impl Stage {
                 (before, since) = (now, Instant::now());
             }
         }
-        Ok(())
+    }
+
+    /// Load balancers and target groups that are there.
+    pub fn held(&self) -> (usize, usize) {
+        let world = self.double.world();
+        let elb = world.regions.values().map(|region| &region.elbv2);
+        let count = elb.map(|elb| (elb.load_balancers.len(), elb.target_groups.len()));
+        count.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// Targets that are registered, and not draining, in all target groups of a type.
+    pub fn targets(&self, kind: &str) -> usize {
+        let world = self.double.world();
+        let now = self.double.now();
+        let mut sum = 0;
+        for region in world.regions.values() {
+            for group in region
+                .elbv2
+                .target_groups
+                .values()
+                .filter(|group| group.target_type == kind)
+            {
+                let state = |key| region.target_health(&world.options, group, key, now).state;
+                sum += group.targets.keys().filter(|key| state(key) != "draining").count();
+            }
+        }
+        sum
     }
 
     fn is_healthy(&self) -> bool {

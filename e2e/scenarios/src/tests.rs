@@ -6,6 +6,7 @@ use crate::{
         an_ingress_becomes_a_load_balancer_with_a_pod_identity_association,
         an_ingress_becomes_a_load_balancer_with_the_role_of_the_service_account,
     },
+    masses::{many_groups_survive_a_kill_and_leave_nothing, masses_of_nodes_and_pods_become_targets_and_go},
     migrate::a_release_of_another_controller_hands_over_and_takes_back,
     stage::{NAMESPACE, PATIENCE, Stage},
 };
@@ -29,18 +30,22 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Runs every test whose name contains `only`; says how each went, and whether all passed.
+/// Runs every test whose name contains `only`, with so many groups where there are many; says how each went, and whether
+/// all passed.
 ///
 /// # Errors
 /// The stage does not start.
-pub async fn run(project: &Path, only: &str) -> Result<bool> {
+pub async fn run(project: &Path, only: &str, groups: usize) -> Result<bool> {
     let stage = Stage::start(|what| println!("{what}")).await?;
     let (mut passed, mut failed) = (0, 0);
     macro_rules! test {
         ($name:ident) => {
+            test!($name, project)
+        };
+        ($name:ident, $with:expr) => {
             if stringify!($name).contains(only) {
                 let began = Instant::now();
-                match $name(&stage, project).await {
+                match $name(&stage, $with).await {
                     Ok(()) => {
                         passed += 1;
                         println!("test {} ... ok ({:.0?})", stringify!($name), began.elapsed());
@@ -67,6 +72,8 @@ pub async fn run(project: &Path, only: &str) -> Result<bool> {
     test!(an_ingress_becomes_a_load_balancer_with_the_role_of_the_service_account);
     test!(an_ingress_becomes_a_load_balancer_with_a_pod_identity_association);
     test!(a_release_of_another_controller_hands_over_and_takes_back);
+    test!(masses_of_nodes_and_pods_become_targets_and_go);
+    test!(many_groups_survive_a_kill_and_leave_nothing, groups);
     test!(the_chart_grants_what_was_asked_for_and_no_more);
     stage.cluster.stop().await;
     println!(

@@ -47,7 +47,7 @@ pub fn service(namespace: &str, name: &str, node_port: u16) -> Value {
 /// cluster are.
 pub fn pod(world: &World, namespace: &str, service: &str, number: usize) -> Value {
     let node = &world.nodes[number % world.nodes.len()];
-    let ip = format!("10.0.{}.{}", 192 + number / 256, number % 256);
+    let ip = format!("10.0.{}.{}", 208 + number / 256, number % 256);
     let (set, now) = (format!("{service}-7d9c5b8f6c"), "2027-01-15T08:00:00Z");
     let image = format!("registry.example.com/{namespace}/{service}:1.0.0");
     let (hash, labels) = (

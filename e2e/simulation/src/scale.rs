@@ -16,11 +16,12 @@ use tokio::time::Instant;
 
 /// Services of a group, each with a path of its own.
 pub const SERVICES: usize = 5;
-/// Subnets of all load balancers: names, zones, addresses.
+/// Subnets of all load balancers: names, zones, addresses. Pods get theirs from what is free there from
+/// [`objects::pod`]'s first one on.
 const SUBNETS: [(&str, &str, &str); 3] = [
-    ("wide-a", "a", "10.0.128.0/20"),
-    ("wide-b", "b", "10.0.144.0/20"),
-    ("wide-c", "c", "10.0.160.0/20"),
+    ("wide-a", "a", "10.0.128.0/19"),
+    ("wide-b", "b", "10.0.160.0/19"),
+    ("wide-c", "c", "10.0.192.0/18"),
 ];
 /// Namespaces that the groups are spread over.
 const TEAMS: usize = 10;

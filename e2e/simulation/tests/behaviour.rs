@@ -1,8 +1,14 @@
 //! What a group does when its users, or others, do what they should not.
 
 use albacore_aws::{Options, call::Service};
-use albacore_simulation::{bed::Bed, objects::Ingress, picture};
+use albacore_simulation::{
+    api::{Refusal, Reply},
+    bed::Bed,
+    objects::Ingress,
+    picture,
+};
 use serde_json::Value;
+use std::time::Duration;
 
 const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
 
@@ -336,4 +342,39 @@ async fn the_end_of_one_member_is_no_evidence_for_the_end_of_another() {
     bed.settle().await;
     assert_eq!(bed.holds(), (1, 1, 1, 1), "{:#?}", bed.take_calls().told());
     bed.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_kubernetes_does_not_take_is_written_soon_after_though_nothing_else_changes() {
+    let mut bed = Bed::new(Options::default()).await;
+    bed.start();
+    bed.api.set_faults(|request| {
+        if request.resource.kind == "Ingress" && request.subresource == "status" {
+            return Reply::Refuse(Refusal {
+                code: 503,
+                reason: "ServiceUnavailable",
+                message: "etcd has no leader".to_owned(),
+            });
+        }
+        Reply::Serve
+    });
+    let hostname = |bed: &Bed| {
+        let main = bed
+            .get("networking.k8s.io/v1", "Ingress", "shop", "main")
+            .expect("it is there");
+        main["status"]["loadBalancer"]["ingress"][0]["hostname"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    // A Service that is not there is a problem that may be waited for all night.
+    bed.apply(
+        Ingress::new("shop", "main")
+            .host("shop.example.com", &[("/", "gone")])
+            .object(),
+    );
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!((bed.holds().0, hostname(&bed)), (1, None));
+    bed.api.clear_faults();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(hostname(&bed).is_some(), "it is told within a minute");
 }
