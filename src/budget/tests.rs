@@ -273,6 +273,7 @@ async fn a_dozen_calls_to_a_service_are_under_way_at_once_and_another_goes_as_so
     settle().await;
     assert!(!gone.is_finished());
     gone.abort();
+    // It is still in line, is served, and is gone when it would come for it.
     permits.clear();
     assert_eq!(
         at_once(&budget, elb("DescribeRules", Lane::Change, "b")).await,

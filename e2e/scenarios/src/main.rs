@@ -15,8 +15,8 @@ enum Command {
     },
     /// Test it.
     Test {
-        /// Only the tests whose names contain this; most build on those before them.
-        name: Option<String>,
+        /// Only the tests whose names contain one of these; most build on those before them.
+        names: Vec<String>,
         /// How many groups are made at once where there are many.
         #[arg(long, default_value_t = 12)]
         groups: usize,
@@ -34,8 +34,8 @@ fn main() -> Result<ExitCode> {
             Command::Demo { keep } => albacore_scenarios::demo::run(&project, keep)
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Command::Test { name, groups } => {
-                let passed = albacore_scenarios::tests::run(&project, &name.unwrap_or_default(), groups).await?;
+            Command::Test { names, groups } => {
+                let passed = albacore_scenarios::tests::run(&project, &names, groups).await?;
                 Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
         }

@@ -26,7 +26,7 @@ const PODS_FROM: u32 = u32::from_be_bytes([10, 0, 128, 0]);
 
 /// Two hundred nodes with two thousand pods come, are targets, and go.
 pub(crate) async fn masses_of_nodes_and_pods_become_targets_and_go(stage: &Stage, _: &Path) -> Result<()> {
-    let nodes = fake_nodes(stage).await?;
+    let nodes = stage.as_administrator(fake_nodes(stage)).await?;
     stage.cluster.add_fake_nodes(&nodes).await?;
     stage.take_calls();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "masses"}});
@@ -130,6 +130,10 @@ pub(crate) async fn many_groups_survive_a_kill_and_leave_nothing(stage: &Stage, 
 /// Instances, and the nodes that they are; nobody else's pods go there.
 async fn fake_nodes(stage: &Stage) -> Result<Vec<NodeSpec>> {
     let ec2 = aws_sdk_ec2::Client::new(&sdk_config(&stage.double).await);
+    // Pods have addresses of a subnet of the VPC, or are no targets.
+    let subnet = ec2.create_subnet().vpc_id(&stage.world.vpc);
+    let subnet = subnet.cidr_block("10.0.128.0/17").availability_zone(format!("{REGION}a"));
+    subnet.send().await?;
     let mut nodes = Vec::new();
     for (zone, count) in ["a", "b", "c"]
         .into_iter()
