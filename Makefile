@@ -8,7 +8,7 @@ BIN := $(CARGO_TARGET_DIR)/debug
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ALBACORE_CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: simulate bench demo test fmt lint deny unit parity swap e2e cluster double build release tools
+.PHONY: simulate bench memory demo test fmt lint deny unit parity swap e2e cluster double build release tools
 
 demo: build                       ## an Ingress becomes a load balancer, before your eyes; KEEP=1 leaves it running
 	@$(BIN)/albacore-scenarios demo $(if $(KEEP),--keep)
@@ -50,14 +50,18 @@ bench:                            ## what 50, 300 and 900 groups cost and how lo
 	cargo build --quiet --package albacore-simulation
 	@$(BIN)/albacore-simulation bench --output $(CARGO_TARGET_DIR)/bench/calls.json --groups $(or $(GROUPS_OF),50$(comma)300$(comma)900)
 
+memory: release                   ## resident memory of the release binary, alone in its process, against its limits
+	cargo build --quiet --package albacore-simulation
+	@$(BIN)/albacore-simulation memory --binary $(CARGO_TARGET_DIR)/release/albacore --output $(CARGO_TARGET_DIR)/bench/memory.json
+
 parity: tools                     ## what ALBC did with recorded manifests, compared; CASES=folder runs other cases
 	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases)
 
 swap: tools                       ## what ALBC left, taken over: nothing may be written
 	@$(BIN)/albacore-parity $(or $(CASES),e2e/parity/cases) --swap
 
-e2e: tools                        ## the chart on a real control plane, end to end
-	@$(BIN)/albacore-scenarios test
+e2e: tools                        ## the chart on a real control plane, end to end; GROUPS_OF=50 where there are many
+	@$(BIN)/albacore-scenarios test --groups $(or $(GROUPS_OF),12)
 
 cluster: build                    ## a control plane with nodes, to play with
 	@$(BIN)/albacore-cluster up

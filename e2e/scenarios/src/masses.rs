@@ -84,7 +84,7 @@ pub(crate) async fn many_groups_survive_a_kill_and_leave_nothing(stage: &Stage, 
     let half = async || Ok((made() > groups / 2).then_some(()));
     stage.cluster.wait_for("half of the load balancers", LONG, half).await?;
     let leader = stage.leader().await?;
-    apply(stage, many(0, SERVICES + 1).into()).await?;
+    apply(stage, many(0, SERVICES + 1)).await?;
     kill(&leader)?;
     println!(
         "  {leader} is killed when {} of {groups} load balancers are made",
@@ -132,7 +132,9 @@ async fn fake_nodes(stage: &Stage) -> Result<Vec<NodeSpec>> {
     let ec2 = aws_sdk_ec2::Client::new(&sdk_config(&stage.double).await);
     // Pods have addresses of a subnet of the VPC, or are no targets.
     let subnet = ec2.create_subnet().vpc_id(&stage.world.vpc);
-    let subnet = subnet.cidr_block("10.0.128.0/17").availability_zone(format!("{REGION}a"));
+    let subnet = subnet
+        .cidr_block("10.0.128.0/17")
+        .availability_zone(format!("{REGION}a"));
     subnet.send().await?;
     let mut nodes = Vec::new();
     for (zone, count) in ["a", "b", "c"]
@@ -226,7 +228,7 @@ fn app(number: usize) -> Vec<Value> {
     let mut objects = vec![
         deployment("masses", &name, "any", PODS / APPS, &fake),
         service("masses", &name, "NodePort", &name),
-        ingress("masses", &name, "ip", &[name.clone()]),
+        ingress("masses", &name, "ip", std::slice::from_ref(&name)),
     ];
     if number == 0 {
         objects.push(ingress("masses", "nodes", "instance", &[name]));

@@ -5,7 +5,7 @@
 //! seed ─► wishes ┐                                          ┌─► at every change in AWS: no second of anything, nothing
 //!      ─► trouble┼─► steps ─► all is well again ─► at rest ─┤   deleted that was always needed
 //!      ─► staff  ┘                                          └─► at rest: equal to a fresh controller's; nobody else's
-//!                                                               was touched; a restart changes nothing
+//!                                                               was touched
 //! ```
 //! Everything that happens follows from the seed: one thread, tokio's time and tokio's choices, no map in random order.
 
@@ -180,7 +180,7 @@ fn objects(bed: &Bed) -> Vec<Value> {
     kinds.iter().flat_map(|(api, kind)| bed.list(api, kind)).collect()
 }
 
-/// How it differs from what a fresh controller builds, and what a restart changes.
+/// How it differs from what a fresh controller builds.
 async fn compare(bed: &Bed, wishes: &Wishes, seed: u64) -> Option<String> {
     let fresh = self::bed(Options {
         seed,
