@@ -54,6 +54,8 @@ pub(super) struct Task<'a> {
     pub stored: GroupMemory,
     pub readiness: Readiness,
     pub reads: u32,
+    /// Members that this task put our finalizer on; the watch may not have told yet.
+    pub claimed: BTreeSet<ObjectKey>,
 }
 
 /// What one round came to.
@@ -115,6 +117,7 @@ impl<'a> Task<'a> {
                 ..Readiness::default()
             },
             reads: 0,
+            claimed: BTreeSet::new(),
         }
     }
 }
@@ -395,7 +398,7 @@ impl Task<'_> {
 
     /// Puts our finalizer on every member before the first thing is made for it: on those that cannot be acted upon too,
     /// as ALBC does, since an earlier life may have made something for them.
-    async fn claim(&self, built: &Built) -> Result<(), Outcome> {
+    async fn claim(&mut self, built: &Built) -> Result<(), Outcome> {
         let finalizer = self.key.finalizer();
         for member in self.unclaimed(built) {
             self.controller
@@ -403,6 +406,7 @@ impl Task<'_> {
                 .set_finalizer(member, &finalizer, true)
                 .await
                 .map_err(said_no)?;
+            self.claimed.insert(member.clone());
         }
         Ok(())
     }
@@ -415,6 +419,7 @@ impl Task<'_> {
                 .cluster()
                 .ingress(member)
                 .is_some_and(|ingress| !ingress.finalizers.contains(&finalizer) && !ingress.deleting)
+                && !self.claimed.contains(*member)
                 && self.is_member(member)
         };
         built.active.iter().filter(unclaimed).collect()
