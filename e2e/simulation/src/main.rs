@@ -80,6 +80,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, verbose: bool) -> Result<()> {
         // Without the time of day, which is another one each time.
         tracing_subscriber::fmt()
             .without_time()
+            .with_writer(std::io::stderr)
             .with_env_filter("albacore=debug")
             .init();
     }

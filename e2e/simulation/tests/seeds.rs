@@ -6,7 +6,7 @@ use std::process::Command;
 /// As many as are run by every test run.
 const SHARE: std::ops::RangeInclusive<u64> = 1..=24;
 
-/// Everything that happens in a seed, told by a process of its own.
+/// What is done in a seed, and every call to AWS, told by a process of its own.
 fn told(seed: u64) -> Vec<u8> {
     let told = Command::new(env!("CARGO_BIN_EXE_albacore-simulation"))
         .args(["seeds", "--verbose", "--from", &seed.to_string()])
