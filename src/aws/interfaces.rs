@@ -55,12 +55,21 @@ impl Aws {
         }
         let unused = interfaces
             .answer
-            .as_mut()
-            .is_some_and(|answer| answer.unused.remove(group));
+            .as_ref()
+            .is_some_and(|answer| answer.unused.contains(group));
         if unused {
             interfaces.waited.remove(group);
         }
         Ok(unused)
+    }
+
+    /// Has the next question, whoever asks it, be about this security group too: somebody is going to wait for it.
+    pub async fn will_wait(&self, group: &SecurityGroupId) {
+        self.interfaces
+            .lock()
+            .await
+            .waited
+            .insert(group.clone(), Instant::now());
     }
 
     /// The security groups of all network interfaces that have one of `groups`.

@@ -60,7 +60,13 @@ impl Controller {
             let mut plan = plan::network::plan(&intent, &observed, &self.settings.external_managed_tags);
             let deletes = |step: &Step| matches!(step.call, Mutation::DeleteSecurityGroup { .. });
             if let (true, Some(backend)) = (plan.steps.iter().any(deletes), &observed.backend) {
-                match self.aws.is_unused(&Unit::Network, &backend.id).await {
+                let unused = if self.has_load_balancers_of(&backend.id) {
+                    self.aws.will_wait(&backend.id).await;
+                    Ok(false)
+                } else {
+                    self.aws.is_unused(&Unit::Network, &backend.id).await
+                };
+                match unused {
                     Ok(true) => {}
                     Ok(false) => {
                         plan.steps.retain(|step| !deletes(step));
@@ -203,6 +209,15 @@ impl Controller {
             }
         }
         Ok(trouble)
+    }
+
+    /// Whether a group still has a load balancer with this security group.
+    fn has_load_balancers_of(&self, backend: &SecurityGroupId) -> bool {
+        let notes = self.notes();
+        let mut remembered = notes
+            .groups()
+            .flat_map(|(_, notes)| notes.memory().observed.load_balancers);
+        remembered.any(|lb| lb.load_balancer.security_groups.contains(backend))
     }
 
     /// What bindings and groups need of the network.
