@@ -12,6 +12,11 @@ use tokio::time::Instant;
 
 /// How often AWS is asked at most, however many wait.
 pub const INTERFACES: Duration = Duration::from_secs(10);
+/// Questions beyond that within [`HURRY`], for those whom the last one was not about: whoever deletes a few Ingresses does not
+/// wait for the rhythm that hundreds have.
+const HURRIES: usize = 8;
+/// See [`HURRIES`].
+const HURRY: Duration = Duration::from_secs(100);
 /// Who has not asked again for so long does not wait any more.
 const GONE: Duration = Duration::from_secs(60);
 
@@ -21,18 +26,22 @@ pub(super) struct Interfaces {
     /// Security groups, and when somebody last waited for them.
     waited: BTreeMap<SecurityGroupId, Instant>,
     answer: Option<Answer>,
+    /// When AWS was asked out of turn.
+    hurried: Vec<Instant>,
 }
 
 #[derive(Debug)]
 struct Answer {
     at: Instant,
+    /// Those that were asked about.
+    asked: BTreeSet<SecurityGroupId>,
     /// Those that were asked about and that no network interface has.
     unused: BTreeSet<SecurityGroupId>,
 }
 
 impl Aws {
-    /// Whether no network interface has this security group any more. Somebody who was not asked for the last time has to
-    /// ask again in [`INTERFACES`].
+    /// Whether no network interface has this security group any more. Somebody whom the last question was not about may have
+    /// to ask again in [`INTERFACES`].
     ///
     /// # Errors
     /// AWS could not be asked.
@@ -41,17 +50,24 @@ impl Aws {
         let mut interfaces = self.interfaces.lock().await;
         let now = Instant::now();
         interfaces.waited.insert(group.clone(), now);
-        let fresh = interfaces
-            .answer
-            .as_ref()
-            .is_some_and(|answer| now - answer.at < INTERFACES);
-        if !fresh {
+        let fresh = interfaces.answer.as_ref().filter(|answer| now - answer.at < INTERFACES);
+        let (fresh, told) = (
+            fresh.is_some(),
+            fresh.is_some_and(|answer| answer.asked.contains(group)),
+        );
+        interfaces.hurried.retain(|at| now - *at < HURRY);
+        let hurries = fresh && !told && interfaces.hurried.len() < HURRIES;
+        if hurries {
+            interfaces.hurried.push(now);
+        }
+        if !fresh || hurries {
             interfaces.waited.retain(|_, waited| now - *waited < GONE);
-            let mut unused: BTreeSet<SecurityGroupId> = interfaces.waited.keys().cloned().collect();
+            let asked: BTreeSet<SecurityGroupId> = interfaces.waited.keys().cloned().collect();
+            let mut unused = asked.clone();
             for used in self.groups_of_interfaces(unit, &unused).await? {
                 unused.remove(&used);
             }
-            interfaces.answer = Some(Answer { at: now, unused });
+            interfaces.answer = Some(Answer { at: now, asked, unused });
         }
         let unused = interfaces
             .answer
