@@ -69,11 +69,11 @@ pub async fn run(project: &Path, only: &[String], groups: usize) -> Result<bool>
     test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
     test!(a_leader_hands_over_within_ten_seconds);
     test!(what_is_deleted_leaves_nothing_behind);
+    test!(masses_of_nodes_and_pods_become_targets_and_go);
+    test!(many_groups_survive_a_kill_and_leave_nothing, groups);
     test!(an_ingress_becomes_a_load_balancer_with_the_role_of_the_service_account);
     test!(an_ingress_becomes_a_load_balancer_with_a_pod_identity_association);
     test!(a_release_of_another_controller_hands_over_and_takes_back);
-    test!(masses_of_nodes_and_pods_become_targets_and_go);
-    test!(many_groups_survive_a_kill_and_leave_nothing, groups);
     test!(the_chart_grants_what_was_asked_for_and_no_more);
     stage.cluster.stop().await;
     println!(
