@@ -65,7 +65,7 @@ pub(crate) async fn masses_of_nodes_and_pods_become_targets_and_go(stage: &Stage
         .cluster
         .kubectl(&["delete", "namespace", "masses", "--timeout=180s"])
         .await?;
-    nothing_is_left(stage).await
+    stage.nothing_is_left(PATIENCE * 2).await
 }
 
 /// Groups are made, one of them is changed while the controller is killed, and all are deleted.
@@ -121,7 +121,7 @@ pub(crate) async fn many_groups_survive_a_kill_and_leave_nothing(stage: &Stage, 
         .cluster
         .kubectl(&["delete", "namespace", "many", "--timeout=600s"])
         .await?;
-    nothing_is_left(stage).await?;
+    stage.nothing_is_left(PATIENCE * 2).await?;
     let calls = stage.double.journal();
     println!("  deleted: {} calls, {:.0?}", calls.len(), began.elapsed());
     Ok(())
@@ -279,15 +279,5 @@ fn kill(pod: &str) -> Result<()> {
         }
     }
     ensure!(!killed.is_empty(), "no process is {pod}");
-    Ok(())
-}
-
-async fn nothing_is_left(stage: &Stage) -> Result<()> {
-    let gone = async || Ok(stage.leftovers().is_empty().then_some(()));
-    let gone = stage.cluster.wait_for("AWS to be empty", PATIENCE * 2, gone).await;
-    gone.with_context(|| format!("{:?}", stage.leftovers()))?;
-    let left = ["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"];
-    let left = stage.cluster.kubectl(&left).await?;
-    ensure!(left.trim().is_empty(), "{left}");
     Ok(())
 }

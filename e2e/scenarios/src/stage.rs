@@ -19,7 +19,7 @@ use albacore_simulation::{
     permissions,
     world::{self, World},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -419,6 +419,20 @@ impl Stage {
     pub fn told(&self) -> Vec<String> {
         let told = |call: &Entry| format!("{} {}", call.operation, call.params);
         self.double.journal().iter().map(told).collect()
+    }
+
+    /// Waits until AWS is empty; then no object of ours may be left either.
+    ///
+    /// # Errors
+    /// What is left.
+    pub async fn nothing_is_left(&self, patience: Duration) -> Result<()> {
+        let gone = async || Ok(self.leftovers().is_empty().then_some(()));
+        let gone = self.cluster.wait_for("AWS to be empty", patience, gone).await;
+        gone.with_context(|| format!("{:?}", self.leftovers()))?;
+        let left = ["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"];
+        let left = self.cluster.kubectl(&left).await?;
+        ensure!(left.trim().is_empty(), "{left}");
+        Ok(())
     }
 
     /// What of Elastic Load Balancing, and which security groups beyond the world's own, is there.

@@ -30,8 +30,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Runs every test, or those whose names contain one of `only`, with so many groups where there are many; says how each went, and whether
-/// all passed.
+/// Runs every test, or those whose names contain one of `only`, with so many groups where there are many; says how each
+/// went, and whether all passed.
 ///
 /// # Errors
 /// The stage does not start.
@@ -426,15 +426,7 @@ async fn what_is_deleted_leaves_nothing_behind(stage: &Stage, _: &Path) -> Resul
         .cluster
         .kubectl(&["delete", "namespace", "blog", "--timeout=90s"])
         .await?;
-    let gone = async || Ok(stage.leftovers().is_empty().then_some(()));
-    let gone = stage.cluster.wait_for("AWS to be empty", PATIENCE, gone).await;
-    gone.with_context(|| format!("{:?}", stage.leftovers()))?;
-    let left = stage
-        .cluster
-        .kubectl(&["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"])
-        .await?;
-    ensure!(left.trim().is_empty(), "{left}");
-    Ok(())
+    stage.nothing_is_left(PATIENCE).await
 }
 
 /// The last one: it looks at all that was asked of the API server until then.
