@@ -32,7 +32,7 @@ build:                            ## every binary: the controller, the AWS doubl
 	cargo build --workspace --bins --quiet
 
 release:                          ## the controller as it is shipped: $(CARGO_TARGET_DIR)/release/albacore
-	RUSTFLAGS= cargo build --release --bin albacore --quiet
+	RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs" cargo build --release --bin albacore --quiet
 
 tools: build                      ## control plane, kubectl and helm, built from source into the cache
 	@$(BIN)/albacore-cluster tools

@@ -25,6 +25,8 @@ pub const CLUSTER_NETWORK: &str = "cluster";
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a change is made anew that met somebody else's.
 const CONFLICTS: u32 = 5;
+/// Objects of one page of a list.
+const PAGE: u32 = 50;
 
 /// Writes to Kubernetes.
 #[derive(Clone)]
@@ -226,14 +228,22 @@ impl Writer {
         }
     }
 
-    /// All LoadBalancer objects, as they are at this moment.
+    /// A page of the LoadBalancer objects as they are at this moment, and where the next one goes on. Each holds the memory
+    /// of a group: all of them at once would be the most that albacore ever holds.
     ///
     /// # Errors
     /// What the API server said.
-    pub async fn list_load_balancers(&self) -> Result<Vec<LoadBalancer>, Fault> {
-        timed(self.load_balancers().list(&ListParams::default()))
-            .await
-            .map(|list| list.items)
+    pub async fn list_load_balancers(
+        &self,
+        from: Option<String>,
+    ) -> Result<(Vec<LoadBalancer>, Option<String>), Fault> {
+        let page = ListParams {
+            continue_token: from,
+            ..ListParams::default().limit(PAGE)
+        };
+        let list = timed(self.load_balancers().list(&page)).await?;
+        let next = list.metadata.continue_.filter(|token| !token.is_empty());
+        Ok((list.items, next))
     }
 
     /// Makes the object of a group, unless it is there.

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Objects of one page of a list: a page is held in memory whole.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// What is told.
 #[derive(Debug)]

@@ -59,15 +59,13 @@ pub struct Opening {
     pub port: Option<Port>,
 }
 
-/// What the bindings need of the network.
+/// What a binding, or all of them, need of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Openings by binding.
-    pub openings: BTreeMap<ObjectKey, BTreeSet<Opening>>,
+    /// What must be open.
+    pub openings: BTreeSet<Opening>,
     /// Instances whose security groups have to be looked up first.
     pub unknown: BTreeSet<InstanceId>,
-    /// Bindings with targets on those.
-    pub waiting: BTreeSet<ObjectKey>,
     /// Whether there are bindings of which nobody can say what they need: what is open stays open.
     pub undecided: bool,
 }
@@ -75,26 +73,41 @@ pub struct Needs {
 /// What all bindings need, as far as the hosts' groups are known; `groupless` are instances that have none that can be
 /// chosen.
 pub fn needs(cluster: &Cluster, hosts: &BTreeMap<InstanceId, HostGroups>, groupless: &BTreeSet<InstanceId>) -> Needs {
-    let mut needs = Needs::default();
+    let mut all = Needs::default();
     for binding in cluster.bindings().filter(|binding| !binding.deleting) {
-        let mut openings = BTreeSet::new();
-        let places = places(cluster, binding).ok().flatten();
-        needs.undecided |= places.is_none() && binding.networking.is_some();
-        for place in places.unwrap_or_default() {
-            let Some(instance) = cluster.node(&place.node).and_then(|node| node.instance.as_ref()) else {
-                continue;
-            };
-            match hosts.get(instance) {
-                Some(host) => openings.extend(openings_of(cluster, binding, &place, host.of(&place.target))),
-                None if binding.networking.is_none() => {}
-                None if groupless.contains(instance) => needs.undecided = true,
-                None => {
-                    needs.unknown.insert(instance.clone());
-                    needs.waiting.insert(binding.key.clone());
-                }
+        let needs = needs_of(cluster, binding, hosts, groupless);
+        all.openings.extend(needs.openings);
+        all.unknown.extend(needs.unknown);
+        all.undecided |= needs.undecided;
+    }
+    all
+}
+
+/// What one binding needs.
+pub fn needs_of(
+    cluster: &Cluster,
+    binding: &TargetGroupBinding,
+    hosts: &BTreeMap<InstanceId, HostGroups>,
+    groupless: &BTreeSet<InstanceId>,
+) -> Needs {
+    let mut needs = Needs::default();
+    let places = places(cluster, binding).ok().flatten();
+    needs.undecided = places.is_none() && binding.networking.is_some();
+    for place in places.unwrap_or_default() {
+        let Some(instance) = cluster.node(&place.node).and_then(|node| node.instance.as_ref()) else {
+            continue;
+        };
+        match hosts.get(instance) {
+            Some(host) => {
+                let openings = openings_of(cluster, binding, &place, host.of(&place.target));
+                needs.openings.extend(openings);
+            }
+            None if binding.networking.is_none() => {}
+            None if groupless.contains(instance) => needs.undecided = true,
+            None => {
+                needs.unknown.insert(instance.clone());
             }
         }
-        needs.openings.insert(binding.key.clone(), openings);
     }
     needs
 }
@@ -138,7 +151,7 @@ fn openings_of(
 pub fn build(settings: &Settings, needs: &Needs, backend: Option<bool>, observed: &NetworkObserved) -> NetworkIntent {
     let mut ranges: BTreeMap<(SecurityGroupId, Peer), (Port, Port)> = BTreeMap::new();
     let mut endpoint_rules: BTreeMap<SecurityGroupId, BTreeSet<Permission>> = BTreeMap::new();
-    for opening in needs.openings.values().flatten() {
+    for opening in &needs.openings {
         let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
         if let Peer::Group(_) = opening.peer {
             let range = ranges
@@ -186,10 +199,9 @@ fn backend_group(settings: &Settings) -> SecurityGroup {
 }
 
 /// Whether everything a binding needs is open: its targets can be reached as soon as they are registered.
-pub fn open(needs: &Needs, binding: &ObjectKey, observed: &NetworkObserved) -> bool {
-    let mut openings = needs.openings.get(binding).into_iter().flatten();
-    !needs.waiting.contains(binding)
-        && openings.all(|opening| {
+pub fn open(needs: &Needs, observed: &NetworkObserved) -> bool {
+    needs.unknown.is_empty()
+        && needs.openings.iter().all(|opening| {
             let rules = observed.endpoint_rules.get(&opening.group).into_iter().flatten();
             let (from, to) = opening.port.map_or((0, Port::MAX), |port| (port, port));
             rules

@@ -267,19 +267,28 @@ impl Controller {
                 .lease_transitions
                 .is_some_and(|last| term - last <= 1 && last <= term)
         });
-        for object in self.writer.list_load_balancers().await? {
-            self.see_object(&object);
-            let status = object.status.unwrap_or_default();
-            let mut notes = self.notes();
-            let notes = notes.group(&group_of(&object.spec.group));
-            notes.in_flight = !status.in_flight.is_empty();
-            notes.made = notes.in_flight.then_some(now);
-            // An object without a memory was made just before its maker ended, one whose memory cannot be read by a later
-            // version: nothing is known, and it is not new.
-            let applied = status.applied.as_deref();
-            let unreadable = applied.and_then(memory::decode::<GroupMemory>).is_none();
-            notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
-            notes.remember(status.applied.unwrap_or_default());
+        let mut next = None;
+        loop {
+            let (page, rest) = self.writer.list_load_balancers(next).await?;
+            for object in page {
+                self.see_object(&object);
+                let status = object.status.unwrap_or_default();
+                let mut notes = self.notes();
+                let notes = notes.group(&group_of(&object.spec.group));
+                notes.in_flight = !status.in_flight.is_empty();
+                notes.made = notes.in_flight.then_some(now);
+                notes.shown = Some(report::shown_by(&status));
+                // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
+                // later version: nothing is known, and it is not new.
+                let applied = status.applied.as_deref();
+                let unreadable = applied.and_then(memory::decode::<GroupMemory>).is_none();
+                notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
+                notes.remember(status.applied.unwrap_or_default());
+            }
+            next = rest;
+            if next.is_none() {
+                break;
+            }
         }
         if status.lease_transitions != term {
             *lock(&self.unrecorded) = term;
@@ -334,7 +343,9 @@ impl Controller {
         loop {
             let now = Instant::now();
             while let Some((unit, generation)) = queue.take(now) {
-                let task = tasks.spawn(Arc::clone(&self).work(unit.clone(), generation));
+                // Thousands may begin at once: what a task needs is made when it runs.
+                let (controller, of) = (Arc::clone(&self), unit.clone());
+                let task = tasks.spawn(async move { Box::pin(controller.work(of, generation)).await });
                 units.insert(task.id(), unit);
             }
             self.metrics.queue(queue.depth());

@@ -4,6 +4,7 @@ use super::{Controller, Outcome, group::said_no, queue::Generation, refused, sta
 use crate::{
     aws::{Class, Fault, INTERFACES},
     execute::Stopped,
+    facts::TargetGroupBinding,
     k8s::memory,
     model::*,
     network::{self, HostGroups, Needs},
@@ -220,8 +221,16 @@ impl Controller {
         remembered.any(|lb| lb.load_balancer.security_groups.contains(backend))
     }
 
+    /// Whether the targets of a binding can be reached.
+    pub(crate) fn is_open_to(&self, binding: &TargetGroupBinding) -> bool {
+        let notes = self.notes();
+        let groupless = notes.groupless.keys().cloned().collect();
+        let needs = network::needs_of(&self.cluster(), binding, &notes.network.hosts, &groupless);
+        network::open(&needs, &notes.network.observed)
+    }
+
     /// What bindings and groups need of the network.
-    pub(crate) fn network_needs(&self) -> (Needs, Option<bool>) {
+    fn network_needs(&self) -> (Needs, Option<bool>) {
         let mut notes = self.notes();
         let cluster = self.cluster();
         let nodes: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();

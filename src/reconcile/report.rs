@@ -1,9 +1,22 @@
 //! What users and operators are told after a task.
 
 use super::{Outcome, group::Task};
-use crate::{aws::Lack, ingress::Built, k8s::Note, model::*, report};
+use crate::{
+    aws::Lack,
+    ingress::Built,
+    k8s::{
+        Note,
+        custom::{self, LoadBalancerStatus},
+    },
+    model::*,
+    report,
+};
 use k8s_openapi::api::core::v1::ObjectReference;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Events vanish after an hour; what still holds is told again before.
@@ -11,6 +24,36 @@ pub(super) const REPEAT: Duration = Duration::from_secs(45 * 60);
 
 /// A task that comes this much early need not come again.
 const RECENT: Duration = Duration::from_secs(60);
+
+/// The fingerprint of a status that is about to be shown: times and counts are not in it yet.
+fn fingerprint(status: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    status.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The same of a status that an object shows: a process that begins writes only what is not there yet.
+pub(super) fn shown_by(status: &LoadBalancerStatus) -> u64 {
+    let condition = |condition: &custom::Condition| {
+        json!({
+            "type": condition.type_,
+            "status": condition.status,
+            "reason": condition.reason,
+            "message": condition.message,
+        })
+    };
+    fingerprint(&json!({
+        "arn": status.arn,
+        "dnsName": status.dns_name,
+        "hostedZone": status.hosted_zone,
+        "scheme": status.scheme,
+        "hosts": status.hosts,
+        "waitsFor": status.waits_for,
+        "problems": status.problems,
+        "problemCount": status.problem_count,
+        "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
+    }))
+}
 
 /// How a group is.
 pub(super) struct Report<'a> {
@@ -154,16 +197,15 @@ impl Report<'_> {
                 outcome => Some(outcome.to_string()),
             },
         };
-        let status = report::load_balancer(&facts);
+        let mut status = report::load_balancer(&facts);
+        let shown = fingerprint(&status);
         {
             let mut all = self.task.controller.notes();
             let notes = all.group(self.task.key);
-            if !notes.known() || notes.shown.as_ref() == Some(&status) {
+            if !notes.known() || notes.shown == Some(shown) {
                 return true;
             }
         }
-        let shown = status.clone();
-        let mut status = status;
         status["calls"] = spent.into();
         report::stamp(&mut status, self.task.controller.clock.now());
         if let Err(error) = self

@@ -76,8 +76,8 @@ pub struct GroupNotes {
     pub retired: BTreeMap<LoadBalancerArn, Instant>,
     /// What was last told of each member, so that it is told again only when it changed or is old.
     pub told: BTreeMap<ObjectKey, (Vec<crate::k8s::Note>, Instant)>,
-    /// What its object last said, so that it is written only when that changed.
-    pub shown: Option<serde_json::Value>,
+    /// Fingerprint of what its object last said, so that it is written only when that changed.
+    pub shown: Option<u64>,
     /// Whether a status could not be written.
     pub untold: bool,
 }

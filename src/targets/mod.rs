@@ -42,6 +42,7 @@ impl Controller {
     pub(crate) async fn reconcile_binding(&self, key: &ObjectKey, generation: &mut Generation) -> Outcome {
         let Some(binding) = self.cluster().binding(key).cloned() else {
             self.notes().forget_binding(key);
+            self.aws.forget(&Unit::Binding(key.clone()));
             return Outcome::Settled;
         };
         if binding.deleting {
@@ -199,8 +200,7 @@ impl Controller {
         if here.is_empty() {
             return Ok(());
         }
-        let (needs, _) = self.network_needs();
-        if !network::open(&needs, &binding.key, &self.notes().network.observed) {
+        if !self.is_open_to(binding) {
             // One that lacks a permission tries again by itself, and wakes this binding when it was given.
             let denied = self.notes().network_lack.is_some();
             if !denied {
