@@ -42,7 +42,7 @@ pub struct Load {
     pub pods: usize,
     /// Ingresses of another class.
     pub foreign: usize,
-    /// Most that may be resident, MiB.
+    /// Most that may be resident once everything is made, MiB.
     pub limit: f64,
 }
 
@@ -87,11 +87,12 @@ pub struct Resident {
     pub rest: f64,
     /// The most it ever was.
     pub peak: f64,
-    /// What it may be.
-    pub limit: f64,
+    /// What it may be; `None` while everything is made, which is a matter of hours once.
+    pub limit: Option<f64>,
 }
 
-/// Measures a load: once in a process that makes everything in AWS, and once in one that finds it made.
+/// Measures a load: once in a process that makes everything in AWS, and once in one that finds it made, for which the limit
+/// is.
 ///
 /// # Errors
 /// The process ends, does not come to rest, does not do its work, or asks AWS anything when everything is made.
@@ -141,7 +142,7 @@ pub async fn measure(binary: &Path, load: Load) -> Result<Vec<Resident>> {
             name: format!("{}, {what}", load.name),
             rest,
             peak,
-            limit: load.limit,
+            limit: (what == "found").then_some(load.limit),
         });
     }
     Ok(rows)
