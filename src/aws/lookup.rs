@@ -4,17 +4,20 @@
 //! for that answer. A refresh that fails serves the old value.
 
 use super::Fault;
-use moka::future::Cache;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Memory for all entries together, in bytes.
-const WEIGHT: u64 = 8 << 20;
+const WEIGHT: usize = 8 << 20;
 /// When an entry goes that nobody asked for again.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// What is held.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     /// Subnets of the VPC.
     Subnets,
@@ -51,37 +54,38 @@ pub(super) struct Subnet {
     pub tags: crate::model::Tags,
 }
 
-#[derive(Clone, Debug)]
+/// The entries; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lookup(Arc<Mutex<BTreeMap<What, Entry>>>);
+
+#[derive(Debug)]
 struct Entry {
-    found: Found,
-    at: Instant,
+    /// When somebody last asked.
+    asked: Instant,
+    bytes: usize,
+    /// Locked while somebody fetches.
+    answer: Arc<tokio::sync::Mutex<Answer>>,
 }
 
-/// The entries; clones share them.
-#[derive(Clone, Debug)]
-pub(super) struct Lookup(Cache<What, Entry>);
-
-impl Default for Lookup {
-    fn default() -> Self {
-        let weigh = |_: &What, entry: &Entry| u32::try_from(entry.found.bytes()).unwrap_or(u32::MAX);
-        Self(
-            Cache::builder()
-                .weigher(weigh)
-                .max_capacity(WEIGHT)
-                .time_to_idle(KEPT)
-                .build(),
-        )
-    }
+#[derive(Debug, Default)]
+struct Answer {
+    /// What was found, and when.
+    found: Option<(Found, Instant)>,
+    /// What the last fetch ran into, and when.
+    failed: Option<(Fault, Instant)>,
 }
 
 impl Found {
     /// Roughly what it takes in memory.
     fn bytes(&self) -> usize {
-        match self {
-            Self::Subnets(subnets) => subnets.iter().map(|subnet| 200 + subnet.tags.len() * 100).sum(),
+        200 + match self {
+            Self::Subnets(subnets) => subnets
+                .iter()
+                .map(|subnet| 200 + subnet.tags.len() * 100)
+                .sum::<usize>(),
             Self::Ids(ids) => ids.len() * 50,
             Self::Named(named) => named.len() * 100,
-            Self::Exists(_) => 200,
+            Self::Exists(_) => 0,
         }
     }
 }
@@ -97,31 +101,146 @@ impl Lookup {
         good_for: Duration,
         fetch: impl Future<Output = Result<Found, Fault>>,
     ) -> Result<Found, Fault> {
-        let before = self.0.get(&what).await;
-        if let Some(entry) = &before {
-            if entry.at.elapsed() < good_for {
-                return Ok(entry.found.clone());
-            }
-            self.0.invalidate(&what).await;
+        let asked = Instant::now();
+        let answer = self.entry(&what, asked);
+        let mut answer = answer.lock().await;
+        if let Some((found, at)) = &answer.found
+            && at.elapsed() < good_for
+        {
+            return Ok(found.clone());
         }
-        let fetched = async {
-            fetch.await.map(|found| Entry {
-                found,
-                at: Instant::now(),
-            })
+        let fetched = match &answer.failed {
+            // Somebody fetched since: it would fail again.
+            Some((fault, at)) if *at > asked => Err(fault.clone()),
+            _ => fetch.await,
         };
-        match (self.0.try_get_with(what.clone(), fetched).await, before) {
-            (Ok(entry), _) => Ok(entry.found),
-            (Err(fault), Some(old)) => {
-                tracing::warn!(%fault, ?what, "what was looked up before is used");
-                Ok(old.found)
+        match fetched {
+            Ok(found) => {
+                *answer = Answer {
+                    found: Some((found.clone(), Instant::now())),
+                    failed: None,
+                };
+                self.make_room(&what, found.bytes());
+                Ok(found)
             }
-            (Err(fault), None) => Err(Arc::unwrap_or_clone(fault)),
+            Err(fault) => {
+                answer.failed = Some((fault.clone(), Instant::now()));
+                let Some((old, _)) = &answer.found else {
+                    return Err(fault);
+                };
+                tracing::warn!(%fault, ?what, "what was looked up before is used");
+                Ok(old.clone())
+            }
         }
     }
 
     /// Lets go of an entry that may change at any moment.
-    pub async fn forget(&self, what: &What) {
-        self.0.invalidate(what).await;
+    pub fn forget(&self, what: &What) {
+        self.entries().remove(what);
+    }
+
+    fn entry(&self, what: &What, asked: Instant) -> Arc<tokio::sync::Mutex<Answer>> {
+        let mut entries = self.entries();
+        let entry = entries.entry(what.clone()).or_insert_with(|| Entry {
+            asked,
+            bytes: 0,
+            answer: Arc::default(),
+        });
+        entry.asked = asked;
+        Arc::clone(&entry.answer)
+    }
+
+    /// Notes what an entry weighs now, and drops what nobody asked for lately, or what is too much.
+    fn make_room(&self, what: &What, bytes: usize) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(what) {
+            entry.bytes = bytes;
+        }
+        entries.retain(|_, entry| entry.asked.elapsed() < KEPT);
+        while entries.values().map(|entry| entry.bytes).sum::<usize>() > WEIGHT {
+            let oldest = entries.iter().min_by_key(|(_, entry)| entry.asked);
+            let Some(oldest) = oldest.map(|(what, _)| what.clone()) else {
+                return;
+            };
+            entries.remove(&oldest);
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<What, Entry>> {
+        // Every change is one step: a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{aws::Class, budget::Service};
+    use futures::{FutureExt, future::join_all};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn certificate(name: usize) -> What {
+        What::Certificate(name.to_string())
+    }
+
+    fn fault() -> Fault {
+        Fault {
+            class: Class::Unreachable,
+            service: Service::Acm,
+            operation: "DescribeCertificate",
+            code: String::new(),
+            message: String::new(),
+        }
+    }
+
+    /// Many ask at once for something that takes a second to come; gives what they got and how often it was fetched.
+    async fn ask(lookup: &Lookup, answer: Result<Found, Fault>) -> (Vec<Result<Found, Fault>>, usize) {
+        let fetches = AtomicUsize::new(0);
+        let one = || async {
+            let fetch = async {
+                fetches.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                answer.clone()
+            };
+            lookup.get(certificate(0), MINUTE, fetch).await
+        };
+        let got = join_all((0..5).map(|_| one())).await;
+        (got, fetches.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_while_somebody_fetches_gets_that_answer_and_a_refresh_that_fails_the_old_one() {
+        let lookup = Lookup::default();
+        let (there, gone) = (Ok(Found::Exists(true)), Err(fault()));
+        assert_eq!(ask(&lookup, gone.clone()).await, (vec![gone.clone(); 5], 1));
+        assert_eq!(ask(&lookup, there.clone()).await, (vec![there.clone(); 5], 1));
+        assert_eq!(ask(&lookup, gone.clone()).await, (vec![there.clone(); 5], 0));
+        tokio::time::sleep(MINUTE).await;
+        assert_eq!(ask(&lookup, gone.clone()).await, (vec![there.clone(); 5], 1));
+        lookup.forget(&certificate(0));
+        assert_eq!(ask(&lookup, gone.clone()).await, (vec![gone; 5], 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_much_or_too_old_is_dropped() {
+        let lookup = Lookup::default();
+        let held = async |n: usize| {
+            let found = lookup.get(certificate(n), MINUTE, async { Err(fault()) });
+            found.now_or_never().is_some_and(|found| found.is_ok())
+        };
+        let ids = Found::Ids(Arc::new(vec![String::new(); WEIGHT / 50 / 4]));
+        for n in 0..8 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let fetch = async { Ok(ids.clone()) };
+            assert!(lookup.get(certificate(n), MINUTE, fetch).await.is_ok());
+        }
+        assert!(!held(4).await, "it had to go");
+        assert!(held(5).await && held(6).await && held(7).await);
+        tokio::time::advance(KEPT).await;
+        let fetch = async { Ok(Found::Exists(true)) };
+        assert!(lookup.get(certificate(8), MINUTE, fetch).await.is_ok());
+        assert!(!held(7).await, "nobody asked for it for an hour");
     }
 }

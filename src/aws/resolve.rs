@@ -461,7 +461,7 @@ impl Resolve<'_> {
         let what = What::Certificate(arn.to_string());
         match self.aws.lookup.get(what.clone(), CERTIFICATE, fetch).await? {
             Found::Exists(false) => {
-                self.aws.lookup.forget(&what).await;
+                self.aws.lookup.forget(&what);
                 Ok(false)
             }
             _ => Ok(true),
