@@ -109,29 +109,29 @@ impl Lookup {
         {
             return Ok(found.clone());
         }
-        let fetched = match &answer.failed {
+        let fault = match &answer.failed {
             // Somebody fetched since: it would fail again.
-            Some((fault, at)) if *at > asked => Err(fault.clone()),
-            _ => fetch.await,
+            Some((fault, at)) if *at > asked => fault.clone(),
+            _ => match fetch.await {
+                Ok(found) => {
+                    *answer = Answer {
+                        found: Some((found.clone(), Instant::now())),
+                        failed: None,
+                    };
+                    self.make_room(&what, found.bytes());
+                    return Ok(found);
+                }
+                Err(fault) => {
+                    answer.failed = Some((fault.clone(), Instant::now()));
+                    fault
+                }
+            },
         };
-        match fetched {
-            Ok(found) => {
-                *answer = Answer {
-                    found: Some((found.clone(), Instant::now())),
-                    failed: None,
-                };
-                self.make_room(&what, found.bytes());
-                Ok(found)
-            }
-            Err(fault) => {
-                answer.failed = Some((fault.clone(), Instant::now()));
-                let Some((old, _)) = &answer.found else {
-                    return Err(fault);
-                };
-                tracing::warn!(%fault, ?what, "what was looked up before is used");
-                Ok(old.clone())
-            }
-        }
+        let Some((old, _)) = &answer.found else {
+            return Err(fault);
+        };
+        tracing::warn!(%fault, ?what, "what was looked up before is used");
+        Ok(old.clone())
     }
 
     /// Lets go of an entry that may change at any moment.

@@ -272,18 +272,18 @@ impl Controller {
             let (page, rest) = self.writer.list_load_balancers(next).await?;
             for object in page {
                 self.see_object(&object);
-                let status = object.status.unwrap_or_default();
+                let mut status = object.status.unwrap_or_default();
+                let applied = status.applied.take();
                 let mut notes = self.notes();
                 let notes = notes.group(&group_of(&object.spec.group));
                 notes.in_flight = !status.in_flight.is_empty();
                 notes.made = notes.in_flight.then_some(now);
-                notes.shown = Some(report::shown_by(&status));
+                notes.shown = Some(report::fingerprint(status));
                 // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
                 // later version: nothing is known, and it is not new.
-                let applied = status.applied.as_deref();
-                let unreadable = applied.and_then(memory::decode::<GroupMemory>).is_none();
+                let unreadable = applied.as_deref().and_then(memory::decode::<GroupMemory>).is_none();
                 notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
-                notes.remember(status.applied.unwrap_or_default());
+                notes.remember(applied.unwrap_or_default());
             }
             next = rest;
             if next.is_none() {

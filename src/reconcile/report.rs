@@ -4,15 +4,13 @@ use super::{Outcome, group::Task};
 use crate::{
     aws::Lack,
     ingress::Built,
-    k8s::{
-        Note,
-        custom::{self, LoadBalancerStatus},
-    },
+    k8s::{Note, custom::LoadBalancerStatus},
     model::*,
     report,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
@@ -25,34 +23,18 @@ pub(super) const REPEAT: Duration = Duration::from_secs(45 * 60);
 /// A task that comes this much early need not come again.
 const RECENT: Duration = Duration::from_secs(60);
 
-/// The fingerprint of a status that is about to be shown: times and counts are not in it yet.
-fn fingerprint(status: &Value) -> u64 {
+/// What a status says, but for what is counted, for times, and for what albacore keeps there for itself: a process that
+/// begins writes only what an object does not show yet.
+pub(super) fn fingerprint(mut status: LoadBalancerStatus) -> u64 {
+    status.calls = 0;
+    status.in_flight.clear();
+    status.applied = None;
+    for condition in &mut status.conditions {
+        condition.last_transition_time.clear();
+    }
     let mut hasher = DefaultHasher::new();
-    status.to_string().hash(&mut hasher);
+    json!(status).to_string().hash(&mut hasher);
     hasher.finish()
-}
-
-/// The same of a status that an object shows: a process that begins writes only what is not there yet.
-pub(super) fn shown_by(status: &LoadBalancerStatus) -> u64 {
-    let condition = |condition: &custom::Condition| {
-        json!({
-            "type": condition.type_,
-            "status": condition.status,
-            "reason": condition.reason,
-            "message": condition.message,
-        })
-    };
-    fingerprint(&json!({
-        "arn": status.arn,
-        "dnsName": status.dns_name,
-        "hostedZone": status.hosted_zone,
-        "scheme": status.scheme,
-        "hosts": status.hosts,
-        "waitsFor": status.waits_for,
-        "problems": status.problems,
-        "problemCount": status.problem_count,
-        "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
-    }))
 }
 
 /// How a group is.
@@ -198,11 +180,11 @@ impl Report<'_> {
             },
         };
         let mut status = report::load_balancer(&facts);
-        let shown = fingerprint(&status);
+        let shown = LoadBalancerStatus::deserialize(&status).ok().map(fingerprint);
         {
             let mut all = self.task.controller.notes();
             let notes = all.group(self.task.key);
-            if !notes.known() || notes.shown == Some(shown) {
+            if !notes.known() || shown.is_some() && notes.shown == shown {
                 return true;
             }
         }
@@ -218,7 +200,7 @@ impl Report<'_> {
             tracing::warn!(group = %self.task.key, %error, "the LoadBalancer object could not be written");
             return false;
         }
-        self.task.controller.notes().group(self.task.key).shown = Some(shown);
+        self.task.controller.notes().group(self.task.key).shown = shown;
         true
     }
 }
