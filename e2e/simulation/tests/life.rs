@@ -2,6 +2,7 @@
 
 use albacore_aws::{Options, call::Service};
 use albacore_simulation::{
+    api::Request,
     bed::Bed,
     objects::{self, Ingress},
 };
@@ -72,9 +73,18 @@ async fn an_unchanged_world_costs_nothing() {
     assert_eq!(bed.api.store().revision(), revision);
 
     bed.stop().await;
+    bed.api.take_requests();
     bed.start();
     bed.settle().await;
     assert_eq!(bed.take_calls().told(), [""; 0], "a restart");
+    let requests = bed.api.take_requests();
+    let written = |request: &&Request| !["get", "list", "watch"].contains(&request.verb);
+    let written: Vec<&Request> = requests
+        .iter()
+        .filter(written)
+        .filter(|request| request.resource.kind != "Event")
+        .collect();
+    assert!(written.is_empty(), "everything is shown already: {written:?}");
 }
 
 #[tokio::test(start_paused = true)]
