@@ -442,14 +442,22 @@ async fn the_chart_grants_what_was_asked_for_and_no_more(stage: &Stage, _: &Path
         if event["user"]["username"] != *account {
             continue;
         }
-        let status = &event["responseStatus"]["code"];
+        let status = &event["responseStatus"];
         // Priority and fairness turns away who asks too much before permissions are looked at:
         // https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
-        if status == 429 {
+        if status["code"] == 429 {
             continue;
         }
+        // Nothing new comes into a namespace that goes, whatever its maker may do elsewhere:
+        // https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#namespacelifecycle
+        let causes = status["details"]["causes"].as_array();
+        let is_going =
+            causes.is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == "NamespaceTerminating"));
         let decision = &event["annotations"]["authorization.k8s.io/decision"];
-        ensure!(decision == "allow" && status != 403, "refused: {line}");
+        ensure!(
+            decision == "allow" && (status["code"] != 403 || is_going),
+            "refused: {line}"
+        );
         let object = &event["objectRef"];
         let part = |name: &str| object[name].as_str().unwrap_or_default();
         if object.is_object() {
