@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
 /// How soon AWS is looked at again that differs from what was read a moment ago.
-const AGREE: Duration = Duration::from_secs(10);
+pub(super) const AGREE: Duration = Duration::from_secs(10);
 /// How soon an instance without a security group that can be chosen is looked up again.
 const GROUPLESS: Duration = Duration::from_secs(600);
 /// Rounds of one task.
@@ -34,7 +34,7 @@ impl Controller {
             let doubtful = notes.network_doubtful || notes.network_unproven.is_some();
             (notes.network.clone(), doubtful, unproven && !doubtful)
         };
-        if (after != before || proven)
+        if (after != before || proven || self.notes().network_unsaved)
             && !doubtful
             && let Err(outcome) = self.save_network(None).await
         {
@@ -249,12 +249,19 @@ impl Controller {
     }
 
     async fn save_network(&self, in_flight: Option<serde_json::Value>) -> Result<(), Outcome> {
-        let memory = self.notes().network.clone();
+        let memory = {
+            let mut notes = self.notes();
+            notes.network_unsaved = true;
+            notes.network.clone()
+        };
+        let is_last_word = in_flight.is_none();
         let status = json!({
             "securityGroup": memory.observed.backend.as_ref().map(|group| group.id.as_str()),
             "applied": memory::encode(&memory),
             "inFlight": in_flight,
         });
-        self.writer.patch_cluster_network(status).await.map_err(said_no)
+        self.writer.patch_cluster_network(status).await.map_err(said_no)?;
+        self.notes().network_unsaved = !is_last_word;
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Controller, Outcome,
     group::{IN_USE, Round, Task},
+    network::AGREE,
     report::REPEAT,
     state::Refusal,
 };
@@ -118,6 +119,16 @@ impl Task<'_> {
                 // Somebody protected it since it was last read.
                 *doubtful = Some(Instant::now());
                 Round::Again
+            }
+            // One of ours is gone, or a late answer brought it back: those of users were found by looking them up.
+            Class::Rejected if fault.code == "InvalidSecurityGroup" && !proven => {
+                *doubtful = Some(Instant::now());
+                notes.network_doubtful = true;
+                self.controller.wake(Unit::Network, Duration::ZERO);
+                Round::End(Outcome::Waiting {
+                    on: "its security groups to be read again".to_owned(),
+                    again: AGREE,
+                })
             }
             Class::Rejected => {
                 drop(notes);

@@ -140,6 +140,8 @@ pub struct Notes {
     pub groupless: BTreeMap<InstanceId, Instant>,
     /// Whether the network's memory must not be believed until AWS was asked.
     pub network_doubtful: bool,
+    /// Whether Kubernetes holds another memory of the network, or one that says that something is in flight.
+    pub network_unsaved: bool,
     /// When something was last made for the network, or may have been.
     pub network_made: Option<Instant>,
     /// When AWS is to be read again, since it was read so soon after something was made.

@@ -4,8 +4,9 @@
 //! ```text
 //! seed ─► wishes ┐                                          ┌─► at every change in AWS: no second of anything, nothing
 //!      ─► trouble┼─► steps ─► all is well again ─► at rest ─┤   deleted that was always needed
-//!      ─► staff  ┘                                          └─► at rest: equal to a fresh controller's; nobody else's
-//!                                                               was touched
+//!      ─► staff  ┘                                          └─► at rest: what was lost unseen is reported, and goes when
+//!                                                               that is confirmed; a restart asks AWS nothing; equal to
+//!                                                               a fresh controller's; nobody else's was touched
 //! ```
 //! Everything that happens follows from the seed: one thread, tokio's time and tokio's choices, no map in random order.
 
@@ -14,11 +15,18 @@ mod staff;
 mod trouble;
 mod wish;
 
-use crate::{bed::Bed, picture, replica::Replica, world::add_strangers};
+use crate::{
+    bed::{self, Bed},
+    picture,
+    replica::Replica,
+    scale::wide_subnets,
+    world::add_strangers,
+};
+use albacore::reconcile::CONFIRM_DELETION;
 use albacore_aws::{Double, Options, call::Service, journal::Entry};
 use fastrand::Rng;
 use judge::Judge;
-use serde_json::Value;
+use serde_json::{Value, json};
 use staff::Staff;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use tokio::{
@@ -67,7 +75,7 @@ pub fn run(seed: u64) -> Outcome {
 
 async fn simulate(seed: u64) -> Outcome {
     let mut rng = Rng::with_seed(seed);
-    let bed = bed(Options {
+    let bed = empty(Options {
         seed,
         throttling: rng.bool(),
         ..Options::default()
@@ -106,7 +114,7 @@ async fn simulate(seed: u64) -> Outcome {
     bed.api.clear_faults();
     staff.connect();
     staff.work(&mut rng, &bed, REST).await;
-    let mut broken = rest(&bed).await;
+    let mut broken = end(&mut rng, &bed, &wishes, &mut staff).await.err();
     if broken.is_none() && judging.is_finished() {
         broken = judging.await.ok();
     } else {
@@ -126,7 +134,7 @@ async fn simulate(seed: u64) -> Outcome {
     }
 }
 
-async fn bed(options: Options) -> Bed {
+async fn empty(options: Options) -> Bed {
     let bed = Bed::new(Options {
         provisioning: SHORT,
         interface_linger: SHORT,
@@ -135,6 +143,7 @@ async fn bed(options: Options) -> Bed {
     })
     .await;
     add_strangers(&bed.double, &bed.world).await.expect("strangers");
+    wide_subnets(&bed).await.expect("subnets, with the pods' addresses");
     bed.double.configure(|now| now.throttling = options.throttling);
     bed
 }
@@ -158,17 +167,56 @@ fn watch(double: Double, wishes: Rc<RefCell<Wishes>>) -> JoinHandle<String> {
     })
 }
 
-/// Waits until nothing happens any more; says so if that takes for ever.
-async fn rest(bed: &Bed) -> Option<String> {
+/// Everything comes to rest: what is there, what was lost, new processes.
+async fn end(rng: &mut Rng, bed: &Bed, wishes: &RefCell<Wishes>, staff: &mut Staff) -> Result<(), String> {
+    rest(bed).await?;
+    let lost = lost(bed);
+    if let Some(object) = lost.iter().find(|object| !wishes.borrow().is_lost(group_of(object))) {
+        return Err(format!("{object} is reported as lost, and was not"));
+    }
+    wishes.borrow_mut().confirm_losses();
+    for mut object in lost {
+        object["metadata"]["annotations"] = json!({CONFIRM_DELETION: "true"});
+        bed.apply(object);
+    }
+    rest(bed).await?;
+    let calls = bed.double.calls();
+    staff.replace_all(bed).await;
+    staff.work(rng, bed, REST).await;
+    rest(bed).await?;
+    let asked = bed.double.journal_after(calls);
+    if !asked.is_empty() {
+        let told: Vec<String> = asked.iter().map(bed::told).collect();
+        return Err(format!("a restart asks: {told:#?}"));
+    }
+    Ok(())
+}
+
+/// The LoadBalancer objects that say that nobody saw why they have no member any more.
+fn lost(bed: &Bed) -> Vec<Value> {
+    let mut objects = bed.list("albacore.dev/v1alpha1", "LoadBalancer");
+    objects.retain(|object| object["status"]["problems"].to_string().contains(CONFIRM_DELETION));
+    objects
+}
+
+fn group_of(load_balancer: &Value) -> &str {
+    load_balancer["spec"]["group"].as_str().unwrap_or_default()
+}
+
+/// Waits until nothing happens any more.
+///
+/// # Errors
+/// When that takes for ever.
+async fn rest(bed: &Bed) -> Result<(), String> {
     let state = || (bed.double.calls(), objects(bed));
     for _ in 0..30 {
         let before = state();
         tokio::time::sleep(REST).await;
         if state() == before {
-            return None;
+            return Ok(());
         }
     }
-    Some("it never comes to rest".to_owned())
+    Err("it never comes to rest".to_owned())
 }
 
 /// What is in Kubernetes, but for what changes by the clock.
@@ -182,7 +230,7 @@ fn objects(bed: &Bed) -> Vec<Value> {
 
 /// How it differs from what a fresh controller builds.
 async fn compare(bed: &Bed, wishes: &Wishes, seed: u64) -> Option<String> {
-    let fresh = self::bed(Options {
+    let fresh = empty(Options {
         seed,
         throttling: false,
         ..Options::default()
@@ -190,7 +238,7 @@ async fn compare(bed: &Bed, wishes: &Wishes, seed: u64) -> Option<String> {
     .await;
     wishes.apply_all(&fresh);
     let controller = Replica::contend(&fresh, "fresh");
-    if let Some(broken) = rest(&fresh).await {
+    if let Err(broken) = rest(&fresh).await {
         return Some(format!("a fresh controller: {broken}"));
     }
     controller.crash().await;

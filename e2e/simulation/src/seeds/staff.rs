@@ -88,6 +88,14 @@ impl Staff {
         format!("replica {place} is replaced")
     }
 
+    /// Stops all processes in order, and starts new ones.
+    pub async fn replace_all(&mut self, bed: &Bed) {
+        for replica in self.replicas.iter_mut().filter_map(Option::take) {
+            replica.stop().await;
+        }
+        (0..REPLICAS).for_each(|place| self.start(bed, place));
+    }
+
     /// Cuts a process off from the API server, or connects it again.
     pub fn cut_off(&mut self, rng: &mut Rng, bed: &Bed) -> String {
         let place = rng.usize(..REPLICAS);

@@ -1,6 +1,7 @@
-//! What users wish, drawn at random: Ingresses of a few groups, the Services and nodes behind them.
+//! What users wish, drawn at random: Ingresses of a few groups, the Services, pods and nodes behind them.
 
 use crate::{
+    api::Resource,
     bed::Bed,
     objects::{self, Ingress},
 };
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that may be there.
 const SERVICES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+/// Pods that may be behind each of them.
+const PODS: usize = 3;
 /// Ingresses that may be there.
 const MEMBERS: usize = 6;
 /// Groups they may belong to; an Ingress without one is a group of its own.
@@ -31,6 +34,8 @@ struct Member {
     host: usize,
     paths: BTreeMap<usize, &'static str>,
     check: usize,
+    /// Whether its targets are pods.
+    ip: bool,
     /// What it asks for when it is a group of its own.
     own: Shared,
 }
@@ -41,8 +46,12 @@ pub struct Wishes {
     members: BTreeMap<String, Member>,
     groups: BTreeMap<&'static str, Shared>,
     services: BTreeMap<&'static str, u16>,
+    /// By Service, whether that is there or not.
+    pods: BTreeMap<&'static str, BTreeSet<usize>>,
     nodes: BTreeSet<usize>,
-    /// Whether wishes may come that take another load balancer.
+    /// Stacks whose last member vanished without anybody seeing it, and the backends it had.
+    lost: BTreeMap<String, BTreeSet<String>>,
+    /// Whether wishes may come that take another load balancer or target group.
     replaces: bool,
 }
 
@@ -51,6 +60,8 @@ const PORTS: [&str; 3] = [
     r#"[{"HTTP": 8080}]"#,
     r#"[{"HTTP": 80}, {"HTTP": 8080}]"#,
 ];
+const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
+const SLICE: (&str, &str) = ("discovery.k8s.io/v1", "EndpointSlice");
 const CHECKS: [&str; 3] = ["/", "/healthz", "/ready"];
 
 impl Shared {
@@ -90,24 +101,28 @@ impl Wishes {
             members: BTreeMap::new(),
             groups: groups.collect(),
             services: SERVICES.into_iter().zip(30001..).collect(),
+            pods: SERVICES.into_iter().map(|name| (name, BTreeSet::new())).collect(),
             nodes: (0..3).collect(),
+            lost: BTreeMap::new(),
             replaces: rng.u8(..4) == 0,
         }
     }
 
-    /// Whether wishes may come that take another load balancer.
+    /// Whether wishes may come that take another load balancer or target group.
     pub fn replaces(&self) -> bool {
         self.replaces
     }
 
     /// Changes something, in the wishes and in the cluster; says what.
     pub fn change(&mut self, rng: &mut Rng, bed: &Bed) -> String {
-        match rng.u8(..20) {
+        match rng.u8(..24) {
             0..8 => self.write_member(rng, bed),
             8..12 => self.delete_member(rng, bed),
             12..14 => self.write_group(rng, bed),
             14..16 => self.change_service(rng, bed),
-            16..19 => self.change_nodes(rng, bed),
+            16..20 => self.change_pods(rng, bed),
+            20..22 => self.change_nodes(rng, bed),
+            22 => self.lose_member(rng, bed),
             _ => self.delete_all(bed),
         }
     }
@@ -127,6 +142,11 @@ impl Wishes {
             Some(member) if rng.u8(..3) > 0 => member.group,
             _ => GROUPS[rng.usize(..GROUPS.len())],
         };
+        // Another target type is another target group.
+        let ip = match before {
+            Some(member) => member.ip ^ (self.replaces && rng.u8(..4) == 0),
+            None => name.as_bytes()[1] % 2 == 0,
+        };
         let mut paths = BTreeMap::new();
         for _ in 0..rng.usize(1..4) {
             paths.insert(rng.usize(..5), SERVICES[rng.usize(..SERVICES.len())]);
@@ -136,23 +156,59 @@ impl Wishes {
             host: rng.usize(..2),
             paths,
             check: rng.usize(..CHECKS.len()),
+            ip,
             own,
         };
         let said = format!("{name} becomes {member:?}");
+        self.lost.remove(&member.stack(&name));
         self.members.insert(name.clone(), member);
         bed.apply(self.render(&name));
         said
     }
 
     fn delete_member(&mut self, rng: &mut Rng, bed: &Bed) -> String {
-        let names: Vec<String> = self.members.keys().cloned().collect();
-        if names.is_empty() {
+        let Some(name) = self.any_member(rng) else {
             return "nothing to delete".to_owned();
-        }
-        let name = &names[rng.usize(..names.len())];
-        self.members.remove(name);
-        bed.delete_ingress("shop", name);
+        };
+        self.members.remove(&name);
+        bed.delete_ingress("shop", &name);
         format!("{name} is deleted")
+    }
+
+    /// An Ingress goes while all watches are interrupted, without waiting for anybody's finalizer.
+    fn lose_member(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let Some(name) = self.any_member(rng) else {
+            return "nothing to lose".to_owned();
+        };
+        let stack = self.members[&name].stack(&name);
+        let all_stay = (0..MEMBERS).all(|number| !is_going(bed, &format!("m{number}")));
+        if !all_stay || !stands_only_in(bed, &name, self.members[&name].group) {
+            return format!("{name} is not lost while something is on its way out of a group");
+        }
+        bed.api.cut_watches();
+        let (api_version, kind) = INGRESS;
+        let resource = Resource::of(api_version, kind).expect("a kind that is served");
+        let place = (resource, "shop".to_owned(), name.clone());
+        let without_finalizers = |mut object: Value| {
+            object["metadata"]["finalizers"] = Value::Array(Vec::new());
+            Ok(object)
+        };
+        let mut store = bed.api.store();
+        store.update(&place, false, without_finalizers).expect("it is there");
+        store.delete(&place).expect("it is there");
+        store.compact();
+        let mut backends = self.needed().remove(&stack).unwrap_or_default();
+        self.members.remove(&name);
+        if self.members.iter().all(|(name, member)| member.stack(name) != stack) {
+            backends.retain(|backend| backend.starts_with(&format!("shop/{name}-")));
+            self.lost.insert(stack, backends);
+        }
+        format!("{name} vanishes and nobody sees it")
+    }
+
+    fn any_member(&self, rng: &mut Rng) -> Option<String> {
+        let names: Vec<&String> = self.members.keys().collect();
+        (!names.is_empty()).then(|| names[rng.usize(..names.len())].clone())
     }
 
     fn delete_all(&mut self, bed: &Bed) -> String {
@@ -178,6 +234,7 @@ impl Wishes {
         let name = SERVICES[rng.usize(..SERVICES.len())];
         if self.services.remove(name).is_some() && rng.bool() {
             bed.delete("v1", "Service", "shop", name);
+            self.write_endpoints(name, bed);
             return format!("Service {name} is deleted");
         }
         let port = rng.u16(30001..30100);
@@ -187,7 +244,40 @@ impl Wishes {
             self.services.insert(name, port);
         }
         bed.apply(objects::service("shop", name, self.services[name]));
+        self.write_endpoints(name, bed);
         format!("Service {name} has node port {}", self.services[name])
+    }
+
+    fn change_pods(&mut self, rng: &mut Rng, bed: &Bed) -> String {
+        let name = SERVICES[rng.usize(..SERVICES.len())];
+        let pods = (0..PODS).filter(|_| rng.bool()).collect();
+        let gone: Vec<usize> = self.pods[name].difference(&pods).copied().collect();
+        self.pods.insert(name, pods);
+        self.write_endpoints(name, bed);
+        for pod in gone {
+            let object = pod_of(bed, name, pod);
+            bed.delete(
+                "v1",
+                "Pod",
+                "shop",
+                object["metadata"]["name"].as_str().unwrap_or_default(),
+            );
+        }
+        format!("Service {name} has pods {:?}", self.pods[name])
+    }
+
+    /// The pods of a Service and, as long as that is there, its EndpointSlice.
+    fn write_endpoints(&self, name: &str, bed: &Bed) {
+        let pods: Vec<Value> = self.pods[name].iter().map(|&pod| pod_of(bed, name, pod)).collect();
+        let slice = objects::endpoint_slice("shop", name, &pods);
+        pods.into_iter().for_each(|pod| bed.apply(pod));
+        let slice_name = slice["metadata"]["name"].as_str().unwrap_or_default();
+        let (api_version, kind) = SLICE;
+        if self.services.contains_key(name) {
+            bed.apply(slice);
+        } else if bed.get(api_version, kind, "shop", slice_name).is_some() {
+            bed.delete(api_version, kind, "shop", slice_name);
+        }
     }
 
     fn change_nodes(&mut self, rng: &mut Rng, bed: &Bed) -> String {
@@ -206,7 +296,9 @@ impl Wishes {
     fn render(&self, name: &str) -> Value {
         let member = &self.members[name];
         let order = name.trim_start_matches('m');
-        let mut ingress = Ingress::new("shop", name).annotated("healthcheck-path", CHECKS[member.check]);
+        let mut ingress = Ingress::new("shop", name)
+            .annotated("healthcheck-path", CHECKS[member.check])
+            .annotated("target-type", if member.ip { "ip" } else { "instance" });
         ingress = match member.group {
             Some(group) => {
                 self.groups[group].on(ingress.annotated("group.name", group).annotated("group.order", order))
@@ -229,6 +321,7 @@ impl Wishes {
                 Some(&port) => bed.apply(objects::service("shop", service, port)),
                 None => bed.delete("v1", "Service", "shop", service),
             }
+            self.write_endpoints(service, bed);
         }
         for (node, object) in objects::nodes(&bed.world).iter().enumerate() {
             if !self.nodes.contains(&node) {
@@ -241,25 +334,57 @@ impl Wishes {
         }
     }
 
-    /// The stacks (values of the tag `ingress.k8s.aws/stack`) that have a member, and the backends each of them needs
-    /// target groups for.
+    /// The stacks (values of the tag `ingress.k8s.aws/stack`) that have a member or lost it unseen, and the backends each
+    /// of them needs target groups for.
     pub fn needed(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut needed = self.lost.clone();
         for (name, member) in &self.members {
-            let stack = member.group.map_or_else(|| format!("shop/{name}"), str::to_owned);
             let backends = member
                 .paths
                 .values()
                 .filter(|service| self.services.contains_key(*service));
             let resources = backends.map(|service| format!("shop/{name}-{service}:80"));
-            needed.entry(stack).or_default().extend(resources);
+            needed.entry(member.stack(name)).or_default().extend(resources);
         }
         needed
     }
+
+    /// Whether a stack lost its last member unseen.
+    pub fn is_lost(&self, stack: &str) -> bool {
+        self.lost.contains_key(stack)
+    }
+
+    /// What was lost is to go, users say.
+    pub fn confirm_losses(&mut self) {
+        self.lost.clear();
+    }
+}
+
+impl Member {
+    /// The value of the tag `ingress.k8s.aws/stack` on its resources.
+    fn stack(&self, name: &str) -> String {
+        self.group.map_or_else(|| format!("shop/{name}"), str::to_owned)
+    }
+}
+
+fn pod_of(bed: &Bed, service: &str, number: usize) -> Value {
+    let place = SERVICES.iter().position(|name| *name == service).unwrap_or_default();
+    objects::pod(&bed.world, "shop", service, place * PODS + number)
+}
+
+/// Whether an Ingress carries no other group's finalizer than this one's.
+fn stands_only_in(bed: &Bed, name: &str, group: Option<&str>) -> bool {
+    let finalizer = group.map_or_else(
+        || "ingress.k8s.aws/resources".to_owned(),
+        |group| format!("group.ingress.k8s.aws/{group}"),
+    );
+    let object = bed.get(INGRESS.0, INGRESS.1, "shop", name).unwrap_or_default();
+    let finalizers = object["metadata"]["finalizers"].as_array();
+    finalizers.is_none_or(|finalizers| finalizers.iter().all(|one| *one == *finalizer))
 }
 
 /// Whether an Ingress is there and being deleted: it cannot be written again before it is gone.
 fn is_going(bed: &Bed, name: &str) -> bool {
-    bed.get("networking.k8s.io/v1", "Ingress", "shop", name)
+    bed.get(INGRESS.0, INGRESS.1, "shop", name)
         .is_some_and(|object| object["metadata"]["deletionTimestamp"].is_string())
 }
