@@ -239,6 +239,42 @@ async fn drift_is_repaired_at_the_next_change_that_meets_it() {
     assert_eq!(paths(&bed), ["/a", "/changed"], "{:#?}", bed.take_calls().told());
 }
 
+/// Whether AWS has the security group on whose behalf load balancers reach nodes.
+fn has_backend_group(bed: &Bed) -> bool {
+    let world = bed.double.world();
+    let mut groups = world
+        .regions
+        .values()
+        .flat_map(|region| region.ec2.security_groups.values());
+    groups.any(|group| group.name.starts_with("k8s-traffic-"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_security_group_that_is_gone_though_a_late_answer_shows_it_is_made_again_within_a_minute() {
+    let mut bed = group().await;
+    bed.double
+        .configure(|options| options.stale_reads = Duration::from_secs(15));
+    for name in ["good", "other"] {
+        bed.delete_ingress("shop", name);
+    }
+    while has_backend_group(&bed) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    bed.take_calls();
+    // Another process has to ask whether there is one.
+    bed.stop().await;
+    bed.start();
+    bed.apply(good().object());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bed.holds().0, 1, "{:#?}", bed.take_calls().told());
+    assert!(has_backend_group(&bed));
+    let refused = bed.take_calls().0;
+    let refused = refused
+        .iter()
+        .filter(|call| call.error.as_deref() == Some("InvalidSecurityGroup"));
+    assert!(refused.count() > 0, "AWS showed what is gone");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
     let mut bed = group().await;
