@@ -19,12 +19,13 @@ const UNCLEAR: u8 = 2;
 // As many on every machine: it waits nearly always, and each has memory of its own.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
+    let checks = std::env::args_os().nth(1).is_some_and(|word| word == "migrate");
+    let in_vain = if checks { UNCLEAR.into() } else { ExitCode::FAILURE };
     let (command, config) = match Config::from_environment() {
         Ok(asked) => asked,
         Err(wrong) => {
             eprintln!("{wrong}");
-            let checks = std::env::args_os().nth(1).is_some_and(|word| word == "migrate");
-            return if checks { UNCLEAR.into() } else { ExitCode::FAILURE };
+            return in_vain;
         }
     };
     let logs = match command {
@@ -33,7 +34,7 @@ async fn main() -> ExitCode {
     };
     if let Err(error) = logs {
         eprintln!("logs cannot be written: {error:#}");
-        return ExitCode::FAILURE;
+        return in_vain;
     }
     match command {
         Command::Run => match run(config).await {

@@ -56,9 +56,11 @@ struct State {
     held: Option<Credentials>,
     /// Renewals that failed and credentials that were refused, since AWS last took a call.
     failures: u32,
+    /// Whether credentials were refused since AWS last took a call.
+    refused: bool,
     /// When a renewal was last tried.
     tried: Option<Instant>,
-    /// After a failure, one call tries new credentials; until when the others wait for its answer.
+    /// After a refusal, one call tries new credentials; until when the others wait for its answer.
     trial: Option<Instant>,
     /// What went wrong last.
     why: String,
@@ -102,13 +104,14 @@ impl Signed {
         match answer {
             Err(fault) if fault.class == Class::Unauthenticated => {
                 state.held = None;
+                state.refused = true;
                 state.failed(format!(
                     "AWS refuses albacore's credentials ({}: {})",
                     fault.code, fault.message
                 ));
             }
             Err(fault) if fault.class == Class::Unreachable => {}
-            _ => state.failures = 0,
+            _ => (state.failures, state.refused) = (0, false),
         }
     }
 }
@@ -189,7 +192,7 @@ impl Renewed {
 
     fn hand_out(&self, good: Credentials) -> Result<Credentials, NoCredentials> {
         let mut state = self.state();
-        if state.failures > 0 {
+        if state.refused {
             let now = Instant::now();
             if state.trial.is_some_and(|until| now < until) {
                 return Err(NoCredentials(state.why.clone()));

@@ -75,6 +75,17 @@ struct Answer {
     failed: Option<(Fault, Instant)>,
 }
 
+impl What {
+    /// Roughly what it takes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Subnets | Self::PublicSubnets => 0,
+            Self::SecurityGroups(names) => names.iter().map(|name| name.len() + 24).sum(),
+            Self::Certificate(arn) => arn.len(),
+        }
+    }
+}
+
 impl Found {
     /// Roughly what it takes in memory.
     fn bytes(&self) -> usize {
@@ -111,14 +122,17 @@ impl Lookup {
         }
         let fault = match &answer.failed {
             // Somebody fetched since: it would fail again.
-            Some((fault, at)) if *at > asked => fault.clone(),
+            Some((fault, at)) if *at > asked => match &answer.found {
+                Some((old, _)) => return Ok(old.clone()),
+                None => return Err(fault.clone()),
+            },
             _ => match fetch.await {
                 Ok(found) => {
                     *answer = Answer {
                         found: Some((found.clone(), Instant::now())),
                         failed: None,
                     };
-                    self.make_room(&what, found.bytes());
+                    self.make_room(&what, what.bytes() + found.bytes());
                     return Ok(found);
                 }
                 Err(fault) => {
@@ -128,6 +142,8 @@ impl Lookup {
             },
         };
         let Some((old, _)) = &answer.found else {
+            // Whoever waits has it still.
+            self.forget(&what);
             return Err(fault);
         };
         tracing::warn!(%fault, ?what, "what was looked up before is used");

@@ -3,15 +3,9 @@
 use anyhow::{Context, Result, anyhow};
 use kube::{
     Client, Config,
-    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use std::path::Path;
-use tower::limit::ConcurrencyLimitLayer;
-
-/// Requests that may wait for an answer at once, a watch only until it begins: each holds a connection, and after a restart
-/// there may be a thousand to make.
-const AT_ONCE: usize = 8;
 
 /// Clients of one API server.
 pub struct Clients {
@@ -42,10 +36,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Clients> {
     let mut unretried = config.clone();
     unretried.default_retry = false;
     Ok(Clients {
-        ordinary: ClientBuilder::try_from(config)
-            .context("the API server cannot be used")?
-            .with_layer(&ConcurrencyLimitLayer::new(AT_ONCE))
-            .build(),
+        ordinary: Client::try_from(config).context("the API server cannot be used")?,
         unretried: Client::try_from(unretried).context("the API server cannot be used")?,
     })
 }

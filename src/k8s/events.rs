@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 /// Longest note ("Event v1 events.k8s.io", Kubernetes API reference).
 const NOTE: usize = 1024;
 
-/// How many may wait to be written; whoever has more to tell waits.
+/// How many may wait to be written; whoever has more to tell tells it later.
 const WAITING: usize = 4096;
 /// How long the API server may take for one.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,8 +51,9 @@ impl Events {
         Self { sender }
     }
 
-    /// Tells a note about an object.
-    pub async fn tell(&self, about: &ObjectReference, note: &Note) {
+    /// Tells a note about an object; says whether it can be told now.
+    #[must_use]
+    pub fn tell(&self, about: &ObjectReference, note: &Note) -> bool {
         let digest = Sha256::digest(&note.text);
         let event = Event {
             type_: if note.warning {
@@ -65,8 +66,7 @@ impl Events {
             action: format!("Reconcile-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]),
             secondary: None,
         };
-        // Nobody listens only when the process ends.
-        let _ = self.sender.send((about.clone(), event)).await;
+        self.sender.try_send((about.clone(), event)).is_ok()
     }
 }
 

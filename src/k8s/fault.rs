@@ -1,5 +1,10 @@
 //! What Kubernetes said no with.
 
+use std::time::Duration;
+
+/// A call of the API server takes no longer: kube retries some refusals for minutes by itself.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Why a call of the API server failed, as far as it matters what is done about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -18,6 +23,9 @@ pub enum Fault {
     /// It makes no sense to the API server.
     #[error("rejected: {0}")]
     Rejected(String),
+    /// Another process leads: nothing was sent.
+    #[error("another process leads")]
+    Deposed,
     /// No answer, or none that can be used.
     #[error("unreachable: {0}")]
     Unreachable(String),
@@ -36,5 +44,16 @@ impl From<kube::Error> for Fault {
             },
             other => Self::Unreachable(other.to_string()),
         }
+    }
+}
+
+/// The answer to a call, if it comes in time.
+///
+/// # Errors
+/// What the API server said.
+pub(super) async fn timed<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(answer) => answer.map_err(Fault::from),
+        Err(_) => Err(Fault::Unreachable(format!("no answer within {TIMEOUT:?}"))),
     }
 }

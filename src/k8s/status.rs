@@ -1,7 +1,8 @@
 //! What is written to Kubernetes: finalizers, status, bindings, our own objects.
 
+use super::fault::timed;
 use super::{
-    Fault,
+    Fault, Leadership,
     custom::{self, BindingSpec, ClusterNetwork, ClusterNetworkSpec, LoadBalancer, LoadBalancerSpec},
 };
 use crate::model::{BINDING_FINALIZER, GroupKey, ObjectKey, Port};
@@ -12,7 +13,8 @@ use kube::{
     core::{ObjectMeta, PartialObjectMeta},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// ALBC's mark on a binding that was brought in line.
 pub const CHECKPOINT: &str = "elbv2.k8s.aws/checkpoint";
@@ -21,30 +23,45 @@ pub const CHECKPOINT_TIMESTAMP: &str = "elbv2.k8s.aws/checkpoint-timestamp";
 /// The only ClusterNetwork.
 pub const CLUSTER_NETWORK: &str = "cluster";
 
-/// A call of the API server takes no longer: kube retries some refusals for minutes by itself.
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a change is made anew that met somebody else's.
 const CONFLICTS: u32 = 5;
 /// Objects of one page of a list.
 const PAGE: u32 = 50;
 
-/// Writes to Kubernetes.
+/// Requests that may wait for an answer at once: each holds a connection, and after a restart there may be a thousand to
+/// make. What moves targets does not stand in this line.
+const AT_ONCE: usize = 8;
+
+/// Writes to Kubernetes, as long as we lead.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
-}
-
-async fn timed<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
-    match tokio::time::timeout(TIMEOUT, call).await {
-        Ok(answer) => answer.map_err(Fault::from),
-        Err(_) => Err(Fault::Unreachable(format!("no answer within {TIMEOUT:?}"))),
-    }
+    leadership: Leadership,
+    line: Arc<Semaphore>,
 }
 
 impl Writer {
     /// A writer that uses this client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, leadership: Leadership) -> Self {
+        Self {
+            client,
+            leadership,
+            line: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Makes a request when its turn has come.
+    async fn in_line<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        let _turn = self.line.acquire().await;
+        self.at_once(call).await
+    }
+
+    /// Makes a request, unless another process leads by now: it may have written there.
+    async fn at_once<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        if !self.leadership.held() {
+            return Err(Fault::Deposed);
+        }
+        timed(call).await
     }
 
     fn ingresses(&self, namespace: &str) -> Api<Ingress> {
@@ -67,7 +84,7 @@ impl Writer {
         let api: Api<PartialObjectMeta<Ingress>> = Api::namespaced(self.client.clone(), &ingress.namespace);
         let full = self.ingresses(&ingress.namespace);
         for _ in 0..CONFLICTS {
-            let object = match timed(api.get_metadata(&ingress.name)).await {
+            let object = match self.in_line(api.get_metadata(&ingress.name)).await {
                 Err(Fault::Missing) if !wanted => return Ok(()),
                 answer => answer?,
             };
@@ -82,7 +99,10 @@ impl Writer {
             }
             let patch =
                 json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
-            match timed(full.patch(&ingress.name, &PatchParams::default(), &Patch::Merge(patch))).await {
+            match self
+                .in_line(full.patch(&ingress.name, &PatchParams::default(), &Patch::Merge(patch)))
+                .await
+            {
                 Err(Fault::Conflict) => {}
                 Err(Fault::Missing) if !wanted => return Ok(()),
                 answer => return answer.map(|_| ()),
@@ -108,7 +128,10 @@ impl Writer {
             .collect();
         let patch = Patch::Merge(json!({ "status": { "loadBalancer": { "ingress": entries } } }));
         let api = self.ingresses(&ingress.namespace);
-        match timed(api.patch_status(&ingress.name, &PatchParams::default(), &patch)).await {
+        match self
+            .in_line(api.patch_status(&ingress.name, &PatchParams::default(), &patch))
+            .await
+        {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
         }
@@ -138,7 +161,7 @@ impl Writer {
             spec: spec.clone(),
             status: None,
         };
-        match timed(api.create(&PostParams::default(), &object)).await {
+        match self.in_line(api.create(&PostParams::default(), &object)).await {
             Err(Fault::Exists) => {}
             answer => return answer.map(|_| ()),
         }
@@ -152,7 +175,7 @@ impl Writer {
             "metadata": { "labels": labels, "annotations": { CHECKPOINT: null, CHECKPOINT_TIMESTAMP: null } },
             "spec": spec,
         });
-        timed(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)))
+        self.in_line(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)))
             .await
             .map(|_| ())
     }
@@ -162,11 +185,12 @@ impl Writer {
     /// # Errors
     /// What the API server said.
     pub async fn delete_binding(&self, key: &ObjectKey) -> Result<(), Fault> {
-        match timed(
-            self.bindings(&key.namespace)
-                .delete(&key.name, &DeleteParams::default()),
-        )
-        .await
+        match self
+            .in_line(
+                self.bindings(&key.namespace)
+                    .delete(&key.name, &DeleteParams::default()),
+            )
+            .await
         {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
@@ -179,13 +203,16 @@ impl Writer {
     /// What the API server said.
     pub async fn release_binding(&self, key: &ObjectKey) -> Result<(), Fault> {
         let api = self.bindings(&key.namespace);
-        let object = match timed(api.get(&key.name)).await {
+        let object = match self.at_once(api.get(&key.name)).await {
             Err(Fault::Missing) => return Ok(()),
             answer => answer?,
         };
         let kept: Vec<&String> = object.finalizers().iter().filter(|f| *f != BINDING_FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": kept } });
-        match timed(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        match self
+            .at_once(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)))
+            .await
+        {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
         }
@@ -200,11 +227,12 @@ impl Writer {
             CHECKPOINT: mark.map(|(checkpoint, _)| checkpoint),
             CHECKPOINT_TIMESTAMP: mark.map(|(_, seconds)| seconds.to_string()),
         } } }));
-        match timed(
-            self.bindings(&key.namespace)
-                .patch(&key.name, &PatchParams::default(), &patch),
-        )
-        .await
+        match self
+            .at_once(
+                self.bindings(&key.namespace)
+                    .patch(&key.name, &PatchParams::default(), &patch),
+            )
+            .await
         {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
@@ -217,11 +245,12 @@ impl Writer {
     /// What the API server said.
     pub async fn set_observed_generation(&self, key: &ObjectKey, generation: i64) -> Result<(), Fault> {
         let patch = Patch::Merge(json!({ "status": { "observedGeneration": generation } }));
-        match timed(
-            self.bindings(&key.namespace)
-                .patch_status(&key.name, &PatchParams::default(), &patch),
-        )
-        .await
+        match self
+            .at_once(
+                self.bindings(&key.namespace)
+                    .patch_status(&key.name, &PatchParams::default(), &patch),
+            )
+            .await
         {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
@@ -241,7 +270,7 @@ impl Writer {
             continue_token: from,
             ..ListParams::default().limit(PAGE)
         };
-        let list = timed(self.load_balancers().list(&page)).await?;
+        let list = self.in_line(self.load_balancers().list(&page)).await?;
         let next = list.metadata.continue_.filter(|token| !token.is_empty());
         Ok((list.items, next))
     }
@@ -252,7 +281,10 @@ impl Writer {
     /// What the API server said.
     pub async fn create_load_balancer(&self, name: &str, group: &GroupKey) -> Result<(), Fault> {
         let object = LoadBalancer::new(name, LoadBalancerSpec { group: group.stack() });
-        match timed(self.load_balancers().create(&PostParams::default(), &object)).await {
+        match self
+            .in_line(self.load_balancers().create(&PostParams::default(), &object))
+            .await
+        {
             Err(Fault::Exists) => Ok(()),
             answer => answer.map(|_| ()),
         }
@@ -264,7 +296,7 @@ impl Writer {
     /// What the API server said.
     pub async fn patch_load_balancer(&self, name: &str, status: Value) -> Result<(), Fault> {
         let patch = Patch::Merge(json!({ "status": status }));
-        timed(
+        self.in_line(
             self.load_balancers()
                 .patch_status(name, &PatchParams::default(), &patch),
         )
@@ -277,7 +309,10 @@ impl Writer {
     /// # Errors
     /// What the API server said.
     pub async fn delete_load_balancer(&self, name: &str) -> Result<(), Fault> {
-        match timed(self.load_balancers().delete(name, &DeleteParams::default())).await {
+        match self
+            .in_line(self.load_balancers().delete(name, &DeleteParams::default()))
+            .await
+        {
             Err(Fault::Missing) => Ok(()),
             answer => answer.map(|_| ()),
         }
@@ -289,10 +324,10 @@ impl Writer {
     /// What the API server said.
     pub async fn cluster_network(&self) -> Result<custom::ClusterNetworkStatus, Fault> {
         let api: Api<ClusterNetwork> = Api::all(self.client.clone());
-        match timed(api.get(CLUSTER_NETWORK)).await {
+        match self.in_line(api.get(CLUSTER_NETWORK)).await {
             Err(Fault::Missing) => {
                 let object = ClusterNetwork::new(CLUSTER_NETWORK, ClusterNetworkSpec {});
-                timed(api.create(&PostParams::default(), &object))
+                self.in_line(api.create(&PostParams::default(), &object))
                     .await
                     .map(|made| made.status.unwrap_or_default())
             }
@@ -300,15 +335,21 @@ impl Writer {
         }
     }
 
-    /// Changes parts of the status of the ClusterNetwork object.
+    /// Changes parts of the status of the ClusterNetwork object; made when somebody deleted it.
     ///
     /// # Errors
     /// What the API server said.
     pub async fn patch_cluster_network(&self, status: Value) -> Result<(), Fault> {
         let api: Api<ClusterNetwork> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": status }));
-        timed(api.patch_status(CLUSTER_NETWORK, &PatchParams::default(), &patch))
-            .await
-            .map(|_| ())
+        let (name, how) = (CLUSTER_NETWORK, PatchParams::default());
+        let patched = match self.in_line(api.patch_status(name, &how, &patch)).await {
+            Err(Fault::Missing) => {
+                self.cluster_network().await?;
+                self.in_line(api.patch_status(name, &how, &patch)).await
+            }
+            patched => patched,
+        };
+        patched.map(|_| ())
     }
 }

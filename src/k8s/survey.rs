@@ -1,6 +1,6 @@
 //! What a cluster uses of ALBC that albacore does not act upon yet.
 
-use super::Fault;
+use super::{Fault, fault::timed};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::{
     Api, Client, ResourceExt,
@@ -27,7 +27,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
     };
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let listed = services.list(&page).await?;
+        let listed = timed(services.list(&page)).await?;
         for service in &listed.items {
             if service
                 .finalizers()
@@ -46,10 +46,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
         }
     }
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    for namespace in namespaces
-        .list_metadata(&ListParams::default().labels(READINESS_GATES))
-        .await?
-    {
+    for namespace in timed(namespaces.list_metadata(&ListParams::default().labels(READINESS_GATES))).await? {
         found.push(format!(
             "Namespace {}: its new pods get no readiness gates for their target groups",
             namespace.name_any()
@@ -63,7 +60,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
         plural: "gatewayclasses".to_owned(),
     };
     let classes: Api<DynamicObject> = Api::all_with(client.clone(), &classes);
-    match classes.list(&ListParams::default()).await.map_err(Fault::from) {
+    match timed(classes.list(&ListParams::default())).await {
         // A cluster without the Gateway API.
         Err(Fault::Missing) => {}
         listed => {

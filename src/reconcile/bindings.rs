@@ -1,9 +1,6 @@
 //! The TargetGroupBindings of a group: one for each of its target groups.
 
-use super::{
-    Outcome,
-    group::{Task, said_no},
-};
+use super::{Outcome, group::Task};
 use crate::{
     k8s::custom::{
         BindingSpec, Networking, NetworkingIngress, NetworkingPeer, NetworkingPort, SecurityGroup, Selector, ServiceRef,
@@ -34,7 +31,7 @@ impl Task<'_> {
                     .writer
                     .apply_binding(key, &labels, spec)
                     .await
-                    .map_err(said_no)?;
+                    .map_err(Outcome::said_no(format_args!("TargetGroupBinding {key}")))?;
                 self.controller.note_binding(key, &hash);
             }
         }
@@ -43,7 +40,8 @@ impl Task<'_> {
             return Ok(());
         }
         for key in &due.deleted {
-            self.controller.writer.delete_binding(key).await.map_err(said_no)?;
+            let deleted = self.controller.writer.delete_binding(key).await;
+            deleted.map_err(Outcome::said_no(format_args!("the end of TargetGroupBinding {key}")))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Outcome,
-    group::{Task, said_no, waiting},
+    group::{Task, waiting},
 };
 use crate::{
     ingress::Built,
@@ -16,7 +16,7 @@ impl Task<'_> {
         let finalizer = self.key.finalizer();
         for member in &built.leaving {
             let released = self.controller.writer.set_finalizer(member, &finalizer, false).await;
-            released.map_err(said_no)?;
+            released.map_err(Outcome::said_no(format_args!("the finalizer of Ingress {member}")))?;
         }
         Ok(())
     }
@@ -30,6 +30,7 @@ impl Task<'_> {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
             notes.in_use = 0;
+            notes.groups_refused = None;
             notes.unproven
         };
         let outcome = match (waiting(&plan.waits), unproven) {
@@ -42,7 +43,7 @@ impl Task<'_> {
         // Before the finalizers: a member that has one makes the next process look for what is left, but nobody would own
         // an object that outlived them all.
         if last && let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
-            return said_no(fault);
+            return Outcome::said_no(Object::LoadBalancer(self.object_name()))(fault);
         }
         if (!built.active.is_empty() || gone)
             && let Err(outcome) = self.release(built).await

@@ -17,7 +17,7 @@ use crate::{
     execute::Stopped,
     facts::{Cluster, Membership},
     ingress::{self, BuildInput, Built, Refused, annotation::VERIFY},
-    k8s::memory,
+    k8s::{self, memory},
     model::*,
     plan::{self, Intent, Plan, Readiness, Step, Wait},
 };
@@ -336,7 +336,7 @@ impl Task<'_> {
             notes.binding(&binding.key).doubtful = true;
             self.controller.wake(Unit::Binding(binding.key.clone()), Duration::ZERO);
         }
-        notes.network_doubtful = true;
+        notes.doubt(&Unit::Network);
         notes.network.hosts.clear();
         notes.groupless.clear();
         self.controller.wake(Unit::Network, Duration::ZERO);
@@ -405,7 +405,7 @@ impl Task<'_> {
                 .writer
                 .set_finalizer(member, &finalizer, true)
                 .await
-                .map_err(said_no)?;
+                .map_err(Outcome::said_no(format_args!("the finalizer of Ingress {member}")))?;
             self.claimed.insert(member.clone());
         }
         Ok(())
@@ -457,7 +457,7 @@ impl Task<'_> {
                 .writer
                 .create_load_balancer(&name, self.key)
                 .await
-                .map_err(said_no)?;
+                .map_err(Outcome::said_no(Object::LoadBalancer(name.clone())))?;
         }
         let applied = memory::encode(&self.memory);
         let mut status = json!({ "applied": applied });
@@ -472,11 +472,11 @@ impl Task<'_> {
         let notes = notes.group(self.key);
         notes.unsaved = written.is_err();
         if let Err(fault) = written {
-            if known {
+            if known && notes.known() && fault != k8s::Fault::Missing {
                 // AWS is ahead of the object, which says that something is in flight; this process goes on from what it knows.
                 notes.remember(applied);
             }
-            return Err(said_no(fault));
+            return Err(Outcome::said_no(Object::LoadBalancer(name))(fault));
         }
         self.stored = self.memory.clone();
         notes.remember(applied);
@@ -593,12 +593,5 @@ pub(super) fn waiting(waits: &[Wait]) -> Outcome {
                 again,
             }
         }
-    }
-}
-
-/// Kubernetes said no, or nothing.
-pub(super) fn said_no(fault: crate::k8s::Fault) -> Outcome {
-    Outcome::Failed {
-        why: format!("Kubernetes: {fault}"),
     }
 }

@@ -129,7 +129,7 @@ impl Controller {
     fn new(parts: Parts, wakes: mpsc::UnboundedSender<(Unit, Duration)>) -> Self {
         Self {
             executor: Executor::new(parts.aws.clone(), parts.leadership.clone()),
-            writer: Writer::new(parts.client.clone()),
+            writer: Writer::new(parts.client.clone(), parts.leadership.clone()),
             events: Events::new(parts.client, &parts.instance),
             cluster: Mutex::new(Cluster::new(parts.settings.clone())),
             settings: parts.settings,
@@ -282,7 +282,9 @@ impl Controller {
                 // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
                 // later version: nothing is known, and it is not new.
                 let unreadable = applied.as_deref().and_then(memory::decode::<GroupMemory>).is_none();
-                notes.doubtful = (notes.in_flight || unreadable || strangers).then_some(now);
+                notes.doubtful = notes
+                    .doubtful
+                    .or((notes.in_flight || unreadable || strangers).then_some(now));
                 notes.remember(applied.unwrap_or_default());
             }
             next = rest;
@@ -295,7 +297,8 @@ impl Controller {
         }
         let mut notes = self.notes();
         let in_flight = !status.in_flight.is_empty();
-        notes.network_doubtful = in_flight || (strangers && status.applied.is_some());
+        notes.network_doubtful = (in_flight || (strangers && status.applied.is_some())).then_some(now);
+        notes.network_unsaved = in_flight;
         notes.network_made = in_flight.then_some(now);
         notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
         Ok(())
@@ -309,7 +312,7 @@ impl Controller {
             let notes = self.notes();
             let cluster = self.cluster();
             let of = |key: &GroupKey| notes.find_group(key).is_some_and(|notes| notes.doubtful.is_some());
-            notes.network_doubtful || cluster.groups().any(of)
+            notes.network_doubtful.is_some() || cluster.groups().any(of)
         };
         if doubted {
             return;
@@ -372,6 +375,7 @@ impl Controller {
                         Err(error) => {
                             let Some(unit) = units.remove(&error.id()) else { continue };
                             tracing::error!(%unit, %error, "a task panicked; this is a bug of albacore");
+                            self.notes().doubt(&unit);
                             (unit, Outcome::Failed { why: "a bug of albacore".to_owned() })
                         }
                     };

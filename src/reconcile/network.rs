@@ -1,6 +1,6 @@
 //! One task of the cluster network: the shared backend security group, and the rules on nodes and pods.
 
-use super::{Controller, Outcome, group::said_no, queue::Generation, refused, state};
+use super::{Controller, Outcome, queue::Generation, refused, state};
 use crate::{
     aws::{Class, Fault, INTERFACES},
     execute::Stopped,
@@ -31,21 +31,21 @@ impl Controller {
         let outcome = self.try_network(generation).await;
         let (after, doubtful, proven) = {
             let notes = self.notes();
-            let doubtful = notes.network_doubtful || notes.network_unproven.is_some();
+            let doubtful = notes.network_doubtful.is_some() || notes.network_unproven.is_some();
             (notes.network.clone(), doubtful, unproven && !doubtful)
         };
-        if (after != before || proven || self.notes().network_unsaved)
-            && !doubtful
-            && let Err(outcome) = self.save_network(None).await
-        {
-            return outcome;
-        }
         if after.observed != before.observed {
             // Groups wait for the backend group, bindings for their rules.
             let cluster = self.cluster();
             for unit in cluster.units().into_iter().filter(|unit| *unit != Unit::Network) {
                 self.wake(unit, Duration::ZERO);
             }
+        }
+        if (after != before || proven || self.notes().network_unsaved)
+            && !doubtful
+            && let Err(outcome) = self.save_network(None).await
+        {
+            return outcome;
         }
         outcome
     }
@@ -97,23 +97,27 @@ impl Controller {
                 return outcome;
             }
             match self.open_and_close(&plan.steps, observed, generation).await {
-                Ok(None) => self.notes().network_in_use = 0,
-                Ok(Some(fault)) if fault.class == Class::InUse => {
-                    let mut notes = self.notes();
-                    notes.network_in_use += 1;
-                    return Outcome::Waiting {
-                        on: format!("AWS to let go: {fault}"),
-                        again: refused::in_use(notes.network_in_use),
-                    };
-                }
-                Ok(Some(fault)) => {
+                Ok(faults) => {
                     // What is gone has no tags by which a permission could be given.
-                    let wrong_memory = matches!(fault.class, Class::Missing | Class::Conflict | Class::Denied);
-                    self.notes().network_doubtful |= wrong_memory || fault.outcome_unknown();
-                    if !wrong_memory || corrected {
-                        return Outcome::of(&fault);
+                    let is_of_memory =
+                        |fault: &Fault| matches!(fault.class, Class::Missing | Class::Conflict | Class::Denied);
+                    let wrong_memory = faults.iter().any(is_of_memory);
+                    let mut notes = self.notes();
+                    if wrong_memory || faults.iter().any(Fault::outcome_unknown) {
+                        notes.network_doubtful = Some(Instant::now());
                     }
-                    corrected = true;
+                    match faults.last() {
+                        None => notes.network_in_use = 0,
+                        Some(_) if wrong_memory && !corrected => corrected = true,
+                        Some(fault) if fault.class == Class::InUse => {
+                            notes.network_in_use += 1;
+                            return Outcome::Waiting {
+                                on: format!("AWS to let go: {fault}"),
+                                again: refused::in_use(notes.network_in_use - 1),
+                            };
+                        }
+                        Some(fault) => return Outcome::of(fault),
+                    }
                 }
                 Err(outcome) => return outcome,
             }
@@ -138,7 +142,7 @@ impl Controller {
             return Ok(None);
         }
         let observed = self.notes().network.observed.clone();
-        let doubtful = self.notes().network_doubtful;
+        let doubtful = self.notes().network_doubtful.is_some();
         let intent = network::build(&self.settings, &needs, backend, &observed);
         // What is not remembered may still be there, made by a life before this one or by ALBC.
         let unseen = (intent.backend.is_some() && observed.backend.is_none())
@@ -154,11 +158,13 @@ impl Controller {
             .cloned()
             .chain(self.notes().network.hosts.values().flat_map(HostGroups::all))
             .collect();
+        let as_of = Instant::now();
         let read = self.aws.observe_network(&self.settings, &groups).await?;
         let missing = !read.has_all_of(&observed);
         let mut notes = self.notes();
         notes.network.observed = read;
-        notes.network_doubtful = false;
+        // A doubt that is younger than what was read stays.
+        notes.network_doubtful = notes.network_doubtful.filter(|since| *since > as_of);
         let since = notes.network_made.or(missing.then(|| self.led_since()));
         notes.network_unproven = since.filter(|_| doubtful || missing).and_then(state::unproven);
         notes.network_read = true;
@@ -166,14 +172,14 @@ impl Controller {
     }
 
     /// Performs each step by itself: a security group that refuses, because it is full or gone, keeps no other closed.
-    /// Gives the last fault.
+    /// Gives what was refused.
     async fn open_and_close(
         &self,
         steps: &[Step],
         mut observed: NetworkObserved,
         generation: &mut Generation,
-    ) -> Result<Option<Fault>, Outcome> {
-        let mut trouble = None;
+    ) -> Result<Vec<Fault>, Outcome> {
+        let mut faults = Vec::new();
         for step in steps {
             let step = std::slice::from_ref(step);
             let ran = self.executor.run(step, &Unit::Network, generation, &mut observed).await;
@@ -202,14 +208,14 @@ impl Controller {
                             .retain(|_, host| host.all().all(|group| group != *gone));
                     }
                     let unknown = fault.outcome_unknown();
-                    trouble = Some(fault);
+                    faults.push(fault);
                     if unknown {
                         break;
                     }
                 }
             }
         }
-        Ok(trouble)
+        Ok(faults)
     }
 
     /// Whether a group still has a load balancer with this security group.
@@ -260,7 +266,8 @@ impl Controller {
             "applied": memory::encode(&memory),
             "inFlight": in_flight,
         });
-        self.writer.patch_cluster_network(status).await.map_err(said_no)?;
+        let written = self.writer.patch_cluster_network(status).await;
+        written.map_err(Outcome::said_no("the ClusterNetwork object"))?;
         self.notes().network_unsaved = !is_last_word;
         Ok(())
     }

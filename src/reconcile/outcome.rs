@@ -1,6 +1,9 @@
 //! How a task ended.
 
-use crate::aws::{Fault, Lack};
+use crate::{
+    aws::{Fault, Lack},
+    k8s,
+};
 use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
@@ -36,6 +39,16 @@ impl Outcome {
         match fault.lack() {
             Some(lack) => Self::Denied(lack),
             None => Self::Failed { why: fault.to_string() },
+        }
+    }
+
+    /// Kubernetes said no, or nothing, about an object.
+    pub fn said_no(about: impl fmt::Display) -> impl FnOnce(k8s::Fault) -> Self {
+        move |fault| match fault {
+            k8s::Fault::Deposed => Self::Deposed,
+            fault => Self::Failed {
+                why: format!("{about} could not be written: {fault}"),
+            },
         }
     }
 

@@ -50,7 +50,7 @@ pub async fn preview(parts: Parts, mut watches: Watches) -> Result<Preview, Uncl
     let (wakes, _unheard) = mpsc::unbounded_channel();
     let controller = Controller::new(parts, wakes);
     controller.hear(&mut watches).await?;
-    controller.notes().network_doubtful = true;
+    controller.notes().doubt(&Unit::Network);
     controller.known_network().await?;
     let groups: Vec<GroupKey> = controller.cluster().groups().cloned().collect();
     let previews = join_all(groups.iter().map(|key| controller.preview_group(key))).await;

@@ -5,13 +5,13 @@ use super::{
     group::{IN_USE, Round, Task},
     network::AGREE,
     report::REPEAT,
-    state::Refusal,
+    state::{LAG, Refusal},
 };
 use crate::{
     aws::{Class, Fault},
     ingress::{self, Built},
     model::*,
-    plan::{Mutation, Step},
+    plan::{Mutation, Ref, Step},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -79,6 +79,7 @@ impl Task<'_> {
 
     /// What follows when AWS refuses a step.
     pub(super) fn refused(&mut self, built: &Built, step: &Step, fault: &Fault) -> Round {
+        let backend = self.controller.backend_group();
         let mut notes = self.controller.notes();
         let group = notes.group(self.key);
         let proven = self.reads > 0 && group.unproven.is_none();
@@ -120,10 +121,16 @@ impl Task<'_> {
                 *doubtful = Some(Instant::now());
                 Round::Again
             }
-            // One of ours is gone, or a late answer brought it back: those of users were found by looking them up.
-            Class::Rejected if fault.code == "InvalidSecurityGroup" && !proven => {
-                *doubtful = Some(Instant::now());
-                notes.network_doubtful = true;
+            Class::Rejected if fault.code == "InvalidSecurityGroup" && self.names_ours(step, backend.as_ref()) => {
+                // Ours is gone, maybe, and a late answer shows it; what a user wrote is blamed when none can be so late.
+                let now = Instant::now();
+                let since = *group.groups_refused.get_or_insert(now);
+                if now - since >= LAG {
+                    drop(notes);
+                    return self.refuse_members(built, step, fault, Code::Refused);
+                }
+                *doubtful = Some(now);
+                notes.network_doubtful = Some(now);
                 self.controller.wake(Unit::Network, Duration::ZERO);
                 Round::End(Outcome::Waiting {
                     on: "its security groups to be read again".to_owned(),
@@ -142,6 +149,20 @@ impl Task<'_> {
                 Round::End(Outcome::of(fault))
             }
         }
+    }
+
+    /// Whether a step puts a load balancer into a security group that albacore made.
+    fn names_ours(&self, step: &Step, backend: Option<&SecurityGroupId>) -> bool {
+        let groups = match &step.call {
+            Mutation::CreateLoadBalancer { load_balancer } => &load_balancer.security_groups,
+            Mutation::SetSecurityGroups { groups, .. } => groups,
+            _ => return false,
+        };
+        let managed = self.memory.observed.security_group.as_ref().map(|group| &group.id);
+        groups.iter().any(|group| match group {
+            Ref::From(_) => true,
+            Ref::Known(id) => Some(id) == backend || Some(id) == managed,
+        })
     }
 
     /// Blocks those whose wish a step is, if there are any who are not.

@@ -1,6 +1,6 @@
 //! What users and operators are told after a task.
 
-use super::{Outcome, group::Task};
+use super::{Outcome, group::Task, state::Told};
 use crate::{
     aws::Lack,
     ingress::Built,
@@ -62,8 +62,14 @@ impl Report<'_> {
         told.extend(self.problems.iter().filter_map(|problem| problem.member.clone()));
         told.sort();
         told.dedup();
+        {
+            let mut all = self.task.controller.notes();
+            let notes = all.group(self.task.key);
+            notes.told.retain(|member, _| told.contains(member));
+            notes.refusals.retain(|member, _| self.built.active.contains(member));
+        }
         for member in &told {
-            self.tell(member).await;
+            written &= self.tell(member);
         }
         written & self.show().await
     }
@@ -128,43 +134,47 @@ impl Report<'_> {
         notes
     }
 
-    async fn tell(&self, member: &ObjectKey) {
-        let notes = self.notes(member);
-        let now = Instant::now();
-        {
-            let mut all = self.task.controller.notes();
-            let told = &mut all.group(self.task.key).told;
-            if told
-                .get(member)
-                .is_some_and(|(before, at)| *before == notes && now - *at + RECENT < REPEAT)
-            {
-                return;
-            }
-            told.insert(member.clone(), (notes.clone(), now));
-        }
-        let Some(uid) = self
-            .task
-            .controller
-            .cluster()
-            .ingress(member)
-            .map(|fact| fact.uid.clone())
-        else {
-            return;
+    /// Tells a member what changed for it; says whether that could be told.
+    fn tell(&self, member: &ObjectKey) -> bool {
+        let controller = self.task.controller;
+        let Some(uid) = controller.cluster().ingress(member).map(|fact| fact.uid.clone()) else {
+            return true;
         };
+        let (notes, now) = (self.notes(member), Instant::now());
+        let is_told = |told: &Told| told.uid == uid && told.notes == notes && now - told.at + RECENT < REPEAT;
+        if controller
+            .notes()
+            .group(self.task.key)
+            .told
+            .get(member)
+            .is_some_and(is_told)
+        {
+            return true;
+        }
         let about = ObjectReference {
             api_version: Some("networking.k8s.io/v1".to_owned()),
             kind: Some("Ingress".to_owned()),
             namespace: Some(member.namespace.clone()),
             name: Some(member.name.clone()),
-            uid: Some(uid),
+            uid: Some(uid.clone()),
             ..ObjectReference::default()
         };
         for note in &notes {
             if note.warning {
                 tracing::info!(ingress = %member, reason = note.reason, "{}", note.text);
             }
-            self.task.controller.events.tell(&about, note).await;
+            if !controller.events.tell(&about, note) {
+                tracing::warn!(ingress = %member, "too many events wait to be written; this one is told later");
+                return false;
+            }
         }
+        let told = Told { uid, notes, at: now };
+        controller
+            .notes()
+            .group(self.task.key)
+            .told
+            .insert(member.clone(), told);
+        true
     }
 
     /// Brings the group's object up to date, if it has one.

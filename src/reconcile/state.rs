@@ -6,7 +6,7 @@
 use crate::{
     aws::Lack,
     ingress::Contribution,
-    k8s::memory,
+    k8s::{Note, memory},
     model::*,
     network::HostGroups,
     plan::{NetworkObserved, Observed, TargetsObserved},
@@ -60,6 +60,8 @@ pub struct GroupNotes {
     pub in_use: u32,
     /// Since when what is remembered must not be believed until AWS was asked.
     pub doubtful: Option<Instant>,
+    /// Since when AWS refuses its security groups.
+    pub groups_refused: Option<Instant>,
     /// Whether its memory could not be written to its object.
     pub unsaved: bool,
     /// Whether its object says that something is in flight.
@@ -75,11 +77,22 @@ pub struct GroupNotes {
     /// Load balancers that were replaced, and since when.
     pub retired: BTreeMap<LoadBalancerArn, Instant>,
     /// What was last told of each member, so that it is told again only when it changed or is old.
-    pub told: BTreeMap<ObjectKey, (Vec<crate::k8s::Note>, Instant)>,
+    pub told: BTreeMap<ObjectKey, Told>,
     /// Fingerprint of what its object last said, so that it is written only when that changed.
     pub shown: Option<u64>,
     /// Whether a status could not be written.
     pub untold: bool,
+}
+
+/// What was told of an Ingress.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Of which one of that name.
+    pub uid: String,
+    /// What.
+    pub notes: Vec<Note>,
+    /// When.
+    pub at: Instant,
 }
 
 /// A member's wishes that AWS, or a look at AWS, refused.
@@ -138,8 +151,8 @@ pub struct Notes {
     pub network_in_use: u32,
     /// Instances that have no security group that can be chosen, and since when that is known.
     pub groupless: BTreeMap<InstanceId, Instant>,
-    /// Whether the network's memory must not be believed until AWS was asked.
-    pub network_doubtful: bool,
+    /// Since when the network's memory must not be believed until AWS was asked.
+    pub network_doubtful: Option<Instant>,
     /// Whether Kubernetes holds another memory of the network, or one that says that something is in flight.
     pub network_unsaved: bool,
     /// When something was last made for the network, or may have been.
@@ -156,7 +169,7 @@ pub struct Notes {
 
 /// Reads of AWS lag behind writes: what was made within this time and is not shown may still be there. AWS names no bound
 /// ("eventual consistency"); seconds are usual, so a minute is generous.
-const LAG: Duration = Duration::from_secs(60);
+pub(super) const LAG: Duration = Duration::from_secs(60);
 
 /// Until when a read proves nothing by what it lacks of what was made at that moment; `None` when it does.
 pub fn unproven(made: Instant) -> Option<Instant> {
@@ -192,6 +205,15 @@ impl Notes {
     /// Groups that something is known of.
     pub fn groups(&self) -> impl Iterator<Item = (&GroupKey, &GroupNotes)> {
         self.groups.iter()
+    }
+
+    /// What is remembered of a unit must not be believed until AWS was asked.
+    pub fn doubt(&mut self, unit: &Unit) {
+        match unit {
+            Unit::Network => self.network_doubtful = Some(Instant::now()),
+            Unit::Group(key) => self.group(key).doubtful = Some(Instant::now()),
+            Unit::Binding(key) => self.binding(key).doubtful = true,
+        }
     }
 
     /// Forgets a group.

@@ -68,16 +68,12 @@ impl Controller {
                 self.notes().forget_binding(&binding.key);
                 Outcome::Settled
             }
-            Err(fault) => Outcome::Failed {
-                why: format!("Kubernetes: {fault}"),
-            },
+            Err(fault) => Outcome::said_no(format_args!("the finalizer of TargetGroupBinding {}", binding.key))(fault),
         }
     }
 
     async fn bring_in_line(&self, binding: &TargetGroupBinding, generation: &mut Generation) -> Result<(), Outcome> {
-        let said_no = |fault: crate::k8s::Fault| Outcome::Failed {
-            why: format!("Kubernetes: {fault}"),
-        };
+        let said_no = |fault| Outcome::said_no(format_args!("TargetGroupBinding {}", binding.key))(fault);
         let Aim {
             checkpoint,
             wanted,
