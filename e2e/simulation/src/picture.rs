@@ -136,6 +136,7 @@ fn of_region(region: &Region) -> Value {
         json!({
             "name": lb.name,
             "scheme": lb.scheme,
+            "addresses": lb.ip_address_type,
             "subnets": lb.zones.iter().map(|zone| &zone.subnet).collect::<Vec<_>>(),
             "security groups": lb.security_groups.iter().map(group_name).collect::<Vec<_>>(),
             "attributes": lb.attributes,
@@ -148,6 +149,7 @@ fn of_region(region: &Region) -> Value {
         json!({
             "for": resource(region, &group.arn),
             "type": group.target_type,
+            "addresses": group.ip_address_type,
             "protocol": [group.protocol, group.protocol_version],
             "health check": group.health_check,
             "attributes": group.attributes,
@@ -195,18 +197,18 @@ pub fn strangers(double: &Double) -> BTreeSet<String> {
         };
         for lb in elb.load_balancers.values().filter(|lb| !is_ours(&lb.arn)) {
             all.insert(format!("{lb:?} {:?}", elb.tags.get(&lb.arn)));
-            let listeners = elb
+            for listener in elb
                 .listeners
                 .values()
-                .filter(|listener| listener.load_balancer == lb.arn);
-            all.extend(listeners.map(|listener| format!("{listener:?}")));
+                .filter(|listener| listener.load_balancer == lb.arn)
+            {
+                all.insert(format!("{listener:?} {:?}", elb.tags.get(&listener.arn)));
+                let rules = elb.rules.values().filter(|rule| rule.listener == listener.arn);
+                all.extend(rules.map(|rule| format!("{rule:?} {:?}", elb.tags.get(&rule.arn))));
+            }
         }
-        all.extend(
-            elb.target_groups
-                .values()
-                .filter(|group| !is_ours(&group.arn))
-                .map(|group| format!("{group:?}")),
-        );
+        let target_groups = elb.target_groups.values().filter(|group| !is_ours(&group.arn));
+        all.extend(target_groups.map(|group| format!("{group:?} {:?}", elb.tags.get(&group.arn))));
         for (id, group) in &region.ec2.security_groups {
             let tags = region.ec2.tags.get(id);
             if tags.is_none_or(|tags| !tags.contains_key("elbv2.k8s.aws/cluster")) && group.name != "nodes" {

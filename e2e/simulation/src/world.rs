@@ -264,11 +264,33 @@ pub async fn add_strangers(double: &Double, world: &World) -> Result<()> {
     let forward = aws_sdk_elasticloadbalancingv2::types::Action::builder()
         .r#type("forward".into())
         .target_group_arn(target_group);
-    elb.create_listener()
+    let team = aws_sdk_elasticloadbalancingv2::types::Tag::builder()
+        .key("team")
+        .value("legacy")
+        .build();
+    let made = elb
+        .create_listener()
         .load_balancer_arn(lb)
         .port(80)
         .protocol("HTTP".into())
-        .default_actions(forward.build())
+        .default_actions(forward.clone().build())
+        .tags(team.clone())
+        .send()
+        .await?;
+    let listener = made
+        .listeners()
+        .first()
+        .and_then(|listener| listener.listener_arn())
+        .context("a listener")?;
+    let path = aws_sdk_elasticloadbalancingv2::types::RuleCondition::builder()
+        .field("path-pattern")
+        .values("/legacy/*");
+    elb.create_rule()
+        .listener_arn(listener)
+        .priority(7)
+        .conditions(path.build())
+        .actions(forward.build())
+        .tags(team)
         .send()
         .await?;
     Ok(())

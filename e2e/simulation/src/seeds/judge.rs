@@ -58,7 +58,8 @@ impl Judge {
             return Err(format!("there are {count} of {part:?} at once"));
         }
         for (arn, part) in &self.seen {
-            if !now.contains_key(arn) && !self.replaces && !self.dispensable.contains(arn) {
+            let has_successor = self.replaces && now.values().any(|other| other == part);
+            if !now.contains_key(arn) && !has_successor && !self.dispensable.contains(arn) {
                 return Err(format!("{arn} of {part:?} was deleted, though it was always needed"));
             }
         }

@@ -11,6 +11,7 @@
 //! Everything that happens follows from the seed: one thread, tokio's time and tokio's choices, no map in random order.
 
 mod judge;
+mod panics;
 mod staff;
 mod trouble;
 mod wish;
@@ -57,8 +58,19 @@ pub fn alone(seed: u64) -> String {
     format!("make simulate FROM={seed} SEEDS=1 VERBOSE=1")
 }
 
-/// Runs a seed; it depends on nothing else.
+/// Runs a seed; it depends on nothing else. A panic, of the controller or of the simulation, is what should not be.
 pub fn run(seed: u64) -> Outcome {
+    let (ran, panics) = panics::of(|| run_unguarded(seed));
+    let mut outcome = ran.unwrap_or_else(|| Outcome {
+        story: String::new(),
+        journal: Vec::new(),
+        broken: None,
+    });
+    outcome.broken = panics.into_iter().next().or(outcome.broken);
+    outcome
+}
+
+fn run_unguarded(seed: u64) -> Outcome {
     // Where nobody ever listened, `tracing` offers every span to `log`, and the AWS SDK draws a number for each of them: with
     // a listener who wants nothing, a seed does the same whether it is told or not.
     drop(tracing::subscriber::set_default(NoSubscriber::new()));
