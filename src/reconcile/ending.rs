@@ -9,6 +9,7 @@ use crate::{
     model::*,
     plan::{Intent, Plan},
 };
+use tokio::time::Instant;
 
 impl Task<'_> {
     /// Takes our finalizer off the members that leave.
@@ -26,14 +27,16 @@ impl Task<'_> {
         if let Err(outcome) = self.keep(built).await {
             return outcome;
         }
-        let unproven = {
+        let (unproven, waits_since) = {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
             notes.in_use = 0;
             notes.groups_refused = None;
-            notes.unproven
+            let now = Instant::now();
+            notes.waits_since = (!plan.waits.is_empty()).then(|| notes.waits_since.unwrap_or(now));
+            (notes.unproven, notes.waits_since.unwrap_or(now))
         };
-        let outcome = match (waiting(&plan.waits), unproven) {
+        let outcome = match (waiting(&plan.waits, waits_since.elapsed()), unproven) {
             (Outcome::Settled, Some(until)) => Outcome::until_proven(until),
             (outcome, _) => outcome,
         };

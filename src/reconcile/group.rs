@@ -35,10 +35,14 @@ use tokio::time::Instant;
 const LINGER: Duration = Duration::from_secs(240);
 /// How soon something is tried again that AWS refuses because something else still uses it.
 pub(super) const IN_USE: Duration = Duration::from_secs(5);
-/// How often the health of targets is asked for while a switch waits for it.
+/// How often the health of targets is asked for while a switch waits for it, at first.
 const HEALTH: Duration = Duration::from_secs(4);
-/// How often a load balancer is looked at while it is provisioned; AWS takes minutes.
+/// How often a load balancer is looked at while it is provisioned, at first; AWS takes minutes.
 const PROVISIONING: Duration = Duration::from_secs(15);
+/// What takes long is asked for more and more rarely: it is noticed late by an eighth of the time that it took …
+const LATE: u32 = 8;
+/// … and by this much at most. Targets may never become healthy.
+const LATEST: Duration = Duration::from_secs(120);
 /// Rounds of one task: each but the last makes progress, so more would be a cycle.
 pub(super) const ROUNDS: u32 = 40;
 /// Reads of one task: a memory that is wrong again after it was read is looked at later.
@@ -185,6 +189,7 @@ impl Task<'_> {
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
             return Round::End(outcome);
         }
+        self.controller.notes().group(self.key).waits_since = None;
         let ran = self.execute(&plan.steps, generation).await;
         let bound = self.bindings(&intent).await;
         // What AWS said counts, whatever Kubernetes says.
@@ -574,11 +579,12 @@ impl Task<'_> {
     }
 }
 
-/// When to look again at what a plan waits for.
-pub(super) fn waiting(waits: &[Wait]) -> Outcome {
+/// When to look again at what a plan has waited for, for so long.
+pub(super) fn waiting(waits: &[Wait], so_far: Duration) -> Outcome {
+    let rarely = (so_far / LATE).min(LATEST);
     let again = |wait: &Wait| match wait {
-        Wait::Targets { .. } => HEALTH,
-        Wait::Active(_) => PROVISIONING,
+        Wait::Targets { .. } => HEALTH.max(rarely),
+        Wait::Active(_) => PROVISIONING.max(rarely),
         Wait::Linger(_) => LINGER / 8,
         Wait::Unused(_) => INTERFACES,
         // These units wake the group themselves; looking again is for the case that they could not.

@@ -58,7 +58,8 @@ impl Report<'_> {
             let at = current.map(|lb| (lb.dns_name.to_lowercase(), lb.listeners.keys().copied().collect()));
             written &= self.write_status(member, at).await;
         }
-        let mut told: Vec<ObjectKey> = self.built.active.clone();
+        // Whoever leaves is told of what keeps it: it cannot be gone before.
+        let mut told: Vec<ObjectKey> = self.built.active.iter().chain(&self.built.leaving).cloned().collect();
         told.extend(self.problems.iter().filter_map(|problem| problem.member.clone()));
         told.sort();
         told.dedup();
@@ -116,9 +117,10 @@ impl Report<'_> {
             text: format!("Not everything can be done: {lack}."),
         };
         notes.extend(self.lacks.iter().map(denied));
-        if !self.built.blocked.contains(member) && self.task.is_member(member) {
+        let is_leaving = self.built.leaving.contains(member);
+        if !self.built.blocked.contains(member) && (is_leaving || self.task.is_member(member)) {
             match self.outcome {
-                Outcome::Settled if self.lacks.is_empty() => notes.push(Note {
+                Outcome::Settled if self.lacks.is_empty() && !is_leaving => notes.push(Note {
                     warning: false,
                     reason: "SuccessfullyReconciled".to_owned(),
                     text: "Successfully reconciled".to_owned(),

@@ -70,6 +70,8 @@ pub struct GroupNotes {
     pub made: Option<Instant>,
     /// When AWS is to be read again, since it was read so soon after something was made.
     pub unproven: Option<Instant>,
+    /// Since when nothing was to be done but to wait.
+    pub waits_since: Option<Instant>,
     /// Value of `albacore.dev/verify` on its object.
     pub verify: Option<String>,
     /// Whether its object says that it may go although nobody was seen to end it.

@@ -5,7 +5,7 @@ use albacore_simulation::{
     api::{Refusal, Reply},
     bed::Bed,
     objects::Ingress,
-    picture,
+    permissions, picture,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -273,6 +273,35 @@ async fn a_security_group_that_is_gone_though_a_late_answer_shows_it_is_made_aga
         .iter()
         .filter(|call| call.error.as_deref() == Some("InvalidSecurityGroup"));
     assert!(refused.count() > 0, "AWS showed what is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_never_become_healthy_are_asked_for_more_and_more_rarely() {
+    let mut bed = Bed::new(Options::default()).await;
+    permissions::attach(
+        &bed.double,
+        permissions::CONTROLLER,
+        permissions::without("elasticloadbalancing:RegisterTargets"),
+    );
+    bed.start();
+    let path = |service| Ingress::new("shop", "main").host("shop.example.com", &[("/", service)]);
+    bed.apply(path("a").object());
+    bed.settle().await;
+    // The rule goes on to `a` until a target of `b` is healthy.
+    bed.apply(path("b").object());
+    bed.take_calls();
+    let asked = async |minutes: u64| {
+        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+        let calls = bed.take_calls();
+        calls
+            .0
+            .iter()
+            .filter(|call| call.operation == "DescribeTargetHealth")
+            .count()
+    };
+    let (soon, late) = (asked(1).await, asked(60).await);
+    assert!((10..=20).contains(&soon), "in the first minute: {soon}");
+    assert!((20..=60).contains(&late), "in the hour after: {late}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,13 @@ fn shop(paths: &[(&str, &str)]) -> Ingress {
 
 /// A controller does everything it can do to AWS.
 async fn everything() -> Bed {
+    let bed = life(None).await;
+    assert_eq!(bed.holds(), (0, 0, 0, 0));
+    bed
+}
+
+/// Ingresses come, become everything they can be, and go, while the controller may do all but one action.
+async fn life(without: Option<&str>) -> Bed {
     let mut bed = Bed::new(Options::default()).await;
     let id = |name: &str| {
         let found = bed.world.subnets.iter().find(|(known, _)| known == name);
@@ -36,6 +43,9 @@ async fn everything() -> Bed {
     };
     let abc = [("/a", "a"), ("/b", "b"), ("/c", "c")];
     let both = format!("{certificate},{second}");
+    if let Some(action) = without {
+        take(&bed, action);
+    }
     bed.start();
     let plain = shop(&abc).annotated("subnets", &two);
     for ingress in [
@@ -102,7 +112,6 @@ async fn everything() -> Bed {
     bed.delete_ingress("shop", "second");
     bed.delete_ingress("shop", "main");
     bed.settle().await;
-    assert_eq!(bed.holds(), (0, 0, 0, 0));
     bed
 }
 
@@ -359,6 +368,33 @@ async fn a_missing_permission_is_named_asked_for_rarely_and_found_when_it_is_giv
             "{action}: {object}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_permission_is_missing_it_is_told_as_soon_as_a_call_is_refused() {
+    let policy = permissions::document();
+    let statements = policy["Statement"].as_array().expect("statements");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let actions: BTreeSet<String> = statements
+        .iter()
+        .flat_map(|statement| list(&statement["Action"]))
+        .filter_map(|action| action.as_str().map(str::to_owned))
+        .collect();
+    assert!(actions.len() > 40, "{actions:?}");
+    let mut untold = BTreeSet::new();
+    for action in &actions {
+        let bed = life(Some(action)).await;
+        let calls = bed.take_calls();
+        let refused = |error: &str| ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"].contains(&error);
+        let refused = calls.0.iter().filter(|call| call.error.as_deref().is_some_and(refused));
+        assert!(refused.count() > 0, "{action}: nothing was refused");
+        let told = warnings(&bed, "main") + &warnings(&bed, "second");
+        if !told.contains(&format!("lacks the permission {action}")) {
+            untold.insert(action.as_str());
+        }
+    }
+    // Whoever may not look at a certificate may still use it: the log says so.
+    assert_eq!(untold, BTreeSet::from(["acm:DescribeCertificate"]));
 }
 
 #[tokio::test(start_paused = true)]
