@@ -62,10 +62,11 @@ fn invalid(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidParameterException", message)
 }
 
-/// The tags of everything in the call's region that is tagged, or once was, by ARN.
+/// The tags of everything in the call's region that is tagged, by ARN. AWS names what once was, too, for a while.
 fn tagged(world: &mut World, call: &Call) -> BTreeMap<String, Tags> {
     let region = world.region(call);
-    let balancing = region.elbv2.tags.iter().map(|(arn, tags)| (arn.clone(), tags.clone()));
+    let balancing = region.elbv2.tags.iter().filter(|(_, tags)| !tags.is_empty());
+    let balancing = balancing.map(|(arn, tags)| (arn.clone(), tags.clone()));
     let network = ec2::tagged(&region.ec2).map(|(resource, tags)| (call.arn("ec2", &resource), tags.clone()));
     let certificates = region.acm.certificates.iter().filter(|(_, one)| !one.tags.is_empty());
     let certificates = certificates.map(|(arn, one)| (arn.clone(), one.tags.clone()));

@@ -36,7 +36,7 @@ pub(crate) async fn masses_of_nodes_and_pods_become_targets_and_go(stage: &Stage
     // The nodes of the demo are targets of the Service by node port too.
     let wanted = [PODS, NODES + stage.world.nodes.len()];
     targets(stage, wanted).await.context("targets are registered")?;
-    stage.rest().await;
+    stage.rest().await?;
     let calls = stage.double.journal();
     let throttled = calls.iter().filter(|call| call.throttled).count();
     ensure!(throttled == 0, "{throttled} calls were throttled");
@@ -106,7 +106,7 @@ pub(crate) async fn many_groups_survive_a_kill_and_leave_nothing(stage: &Stage, 
     let served = stage.cluster.wait_for("all groups to be served", LONG, served).await;
     served.with_context(|| format!("{:?} of {all:?}, {} targets", stage.held(), stage.targets("ip")))?;
     let created = began.elapsed();
-    stage.rest().await;
+    stage.rest().await?;
     ensure!(stage.held() == all, "more than was wished: {:?}", stage.held());
     let calls = stage.double.journal();
     let throttled = calls.iter().filter(|call| call.throttled).count();

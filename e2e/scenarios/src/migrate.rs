@@ -18,6 +18,8 @@ use tokio::{
 
 const LEASE: &str = "aws-load-balancer-controller-leader";
 const OTHER: &str = "aws-load-balancer-controller";
+/// How long the other controller's Lease lasts; whoever could take it would have by then.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// The whole way.
 ///
@@ -85,12 +87,17 @@ pub(crate) async fn a_release_of_another_controller_hands_over_and_takes_back(
     stage
         .install_with(&chart, &["--set", "ingressClass.create=false"])
         .await?;
-    sleep(Duration::from_secs(3)).await;
-    ensure!(writes(stage).is_empty(), "while another one leads: {:?}", stage.told());
+    stage.take_calls();
+    sleep(LEASE_DURATION).await;
+    ensure!(
+        stage.double.journal().is_empty(),
+        "a standby asks for nothing: {:?}",
+        stage.told()
+    );
 
     // The other one is scaled down. It does not hand its Lease over: that runs out.
     let ended = Instant::now();
-    other.end();
+    other.end().await?;
     let leads = async || Ok(stage.leader().await.ok());
     stage.cluster.wait_for("albacore to lead", PATIENCE, leads).await?;
     ensure!(
@@ -113,10 +120,9 @@ pub(crate) async fn a_release_of_another_controller_hands_over_and_takes_back(
         ensure!(crds.contains(crd), "helm deleted {crd}");
     }
     let other = OtherLeader::begin(stage).await?;
-    sleep(Duration::from_secs(3)).await;
     ensure!(writes(stage).is_empty(), "the way back: {:?}", stage.told());
     ensure!(tended(stage).await? == before, "the way back changed objects");
-    other.end();
+    other.end().await?;
 
     // For good: the class becomes albacore's, and the other release goes.
     stage
@@ -162,7 +168,7 @@ async fn leave(stage: &Stage) -> Result<()> {
     };
     let handed_over = stage
         .cluster
-        .wait_for("albacore to hand its Lease over", Duration::from_secs(15), free);
+        .wait_for("albacore to hand its Lease over", PATIENCE, free);
     handed_over.await?;
     let arguments = ["uninstall", "albacore", "--namespace", NAMESPACE, "--wait"];
     stage.cluster.helm(&arguments).await.map(drop)
@@ -226,21 +232,27 @@ impl OtherLeader {
         Ok(Self(tokio::spawn(async move {
             loop {
                 sleep(Duration::from_secs(2)).await;
+                let holder = leases.get(LEASE).await?.spec.and_then(|spec| spec.holder_identity);
+                ensure!(holder == Some(format!("{OTHER}-0")), "{holder:?} holds the Lease");
                 hold(&leases).await?;
             }
         })))
     }
 
     /// Ends as a process does that does not hand its Lease over.
-    fn end(self) {
+    async fn end(self) -> Result<()> {
         self.0.abort();
+        match self.0.await {
+            Ok(lost) => lost.context("the Lease was not held all the time"),
+            Err(_) => Ok(()),
+        }
     }
 }
 
 async fn hold(leases: &Api<Lease>) -> Result<()> {
     let spec = serde_json::json!({
         "holderIdentity": format!("{OTHER}-0"),
-        "leaseDurationSeconds": 15,
+        "leaseDurationSeconds": LEASE_DURATION.as_secs(),
         "renewTime": MicroTime(jiff::Timestamp::now()),
     });
     let patch = Patch::Merge(serde_json::json!({ "spec": spec }));

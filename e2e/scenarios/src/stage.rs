@@ -318,22 +318,26 @@ impl Stage {
         self.cluster
             .wait_for("all targets to be healthy", PATIENCE, healthy)
             .await?;
-        self.rest().await;
-        Ok(())
+        self.rest().await
     }
 
-    /// Waits until AWS is at rest, but not for ever.
-    pub async fn rest(&self) {
+    /// Waits until AWS is at rest.
+    ///
+    /// # Errors
+    /// It never is.
+    pub async fn rest(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let last = || self.double.journal().last().map(|entry| entry.n);
         let (mut before, mut since) = (last(), Instant::now());
-        while since.elapsed() < QUIET && Instant::now() < deadline {
+        while since.elapsed() < QUIET {
+            ensure!(Instant::now() < deadline, "AWS is called on and on: {:?}", self.told());
             sleep(Duration::from_millis(200)).await;
             let now = last();
             if now != before {
                 (before, since) = (now, Instant::now());
             }
         }
+        Ok(())
     }
 
     /// Does something in AWS that albacore may not; it must be at rest meanwhile.
@@ -429,10 +433,9 @@ impl Stage {
         let gone = async || Ok(self.leftovers().is_empty().then_some(()));
         let gone = self.cluster.wait_for("AWS to be empty", patience, gone).await;
         gone.with_context(|| format!("{:?}", self.leftovers()))?;
-        let left = ["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"];
-        let left = self.cluster.kubectl(&left).await?;
-        ensure!(left.trim().is_empty(), "{left}");
-        Ok(())
+        let list = ["get", "loadbalancers,targetgroupbindings", "-A", "-o", "name"];
+        let gone = async || Ok(self.cluster.kubectl(&list).await?.trim().is_empty().then_some(()));
+        self.cluster.wait_for("the objects to be gone", PATIENCE, gone).await
     }
 
     /// What of Elastic Load Balancing, and which security groups beyond the world's own, is there.

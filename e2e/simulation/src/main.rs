@@ -168,7 +168,7 @@ fn measure_memory(binary: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes figures of calls, every one of which must be there.
+/// Writes figures of calls, every one of which must be there and hold.
 fn write_calls(output: &Path, rows: &[Figures]) -> Result<()> {
     for row in rows {
         let there = [row.seconds, row.bound, row.ratio]
@@ -176,7 +176,10 @@ fn write_calls(output: &Path, rows: &[Figures]) -> Result<()> {
             .all(|figure| figure.is_finite());
         ensure!(there, "a figure of `{}` is missing: {row:?}", row.name);
     }
-    write(output, rows)
+    write(output, rows)?;
+    let over: Vec<&Figures> = rows.iter().filter(|row| !row.hold()).collect();
+    ensure!(over.is_empty(), "more than may be: {over:#?}");
+    Ok(())
 }
 
 /// Writes figures.

@@ -47,6 +47,26 @@ pub struct Figures {
     pub bound: f64,
     /// `seconds` by `bound`.
     pub ratio: f64,
+    /// What it may be.
+    #[serde(skip)]
+    pub most: Most,
+}
+
+/// What figures may be; no call may be throttled.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Calls by calls needed.
+    pub calls: f64,
+    /// Time by the time that the buckets impose.
+    pub ratio: f64,
+}
+
+impl Figures {
+    /// Whether they are what they may be.
+    pub fn hold(&self) -> bool {
+        let calls = self.calls as f64 <= self.most.calls * self.needed as f64;
+        self.throttled == 0 && calls && self.ratio <= self.most.ratio
+    }
 }
 
 /// Writes by operation.
@@ -80,7 +100,11 @@ impl Scale {
     /// Creates all groups at once.
     pub async fn create(&self) -> Figures {
         let groups = 0..self.groups;
-        let figures = self.measure("create", &writes(self.groups, true), || {
+        let most = Most {
+            calls: 1.15,
+            ratio: 1.1,
+        };
+        let figures = self.measure("create", &writes(self.groups, true), most, || {
             groups.clone().for_each(|group| self.add(group));
         });
         figures.until(|bed| served(bed) == self.groups).await
@@ -104,11 +128,16 @@ impl Scale {
             // Nothing has to be done; this is how soon that is noticed.
             bound: STEP.as_secs_f64(),
             ratio: seconds / STEP.as_secs_f64(),
+            most: Most { calls: 1.0, ratio: 2.0 },
         };
         let (more, alone) = (self.groups, alone().await);
         self.bed.stop().await;
         self.bed.start();
-        let mut new = self.measure("a new Ingress at the restart of", &writes(1, false), || self.add(more));
+        // What its subnets and the like are is looked up; it waits for nobody.
+        let most = Most { calls: 1.3, ratio: 1.5 };
+        let mut new = self.measure("a new Ingress at the restart of", &writes(1, false), most, || {
+            self.add(more);
+        });
         new.bound = alone.seconds;
         let new = new.until(|bed| served(bed) == more + 1).await;
         self.remove(more);
@@ -119,7 +148,8 @@ impl Scale {
 
     /// Deletes all groups at once.
     pub async fn delete(&self) -> Figures {
-        let mut figures = self.measure("delete", &deletes(self.groups), || {
+        let most = Most { calls: 1.1, ratio: 1.1 };
+        let mut figures = self.measure("delete", &deletes(self.groups), most, || {
             (0..self.groups).for_each(|group| self.remove(group));
         });
         // A security group goes when the network interfaces of its load balancer are gone.
@@ -161,7 +191,7 @@ impl Scale {
         }
     }
 
-    fn measure(&self, what: &str, needed: &Writes, act: impl FnOnce()) -> Measured<'_> {
+    fn measure(&self, what: &str, needed: &Writes, most: Most, act: impl FnOnce()) -> Measured<'_> {
         self.bed.take_calls();
         let began = Instant::now();
         act();
@@ -170,6 +200,7 @@ impl Scale {
             name: format!("{what} {} groups", self.groups),
             bound: bound(needed),
             needed: needed.values().sum(),
+            most,
             began,
         }
     }
@@ -180,6 +211,7 @@ struct Measured<'a> {
     name: String,
     bound: f64,
     needed: usize,
+    most: Most,
     began: Instant,
 }
 
@@ -201,6 +233,7 @@ impl Measured<'_> {
             seconds,
             bound: self.bound,
             ratio: seconds / self.bound,
+            most: self.most,
         }
     }
 }
@@ -208,7 +241,11 @@ impl Measured<'_> {
 /// What one group costs in an empty account.
 async fn alone() -> Figures {
     let scale = Box::pin(Scale::new(1)).await;
-    let measured = scale.measure("create", &writes(1, true), || scale.add(0));
+    let most = Most {
+        calls: f64::MAX,
+        ratio: f64::MAX,
+    };
+    let measured = scale.measure("create", &writes(1, true), most, || scale.add(0));
     measured.until(|bed| served(bed) == 1).await
 }
 

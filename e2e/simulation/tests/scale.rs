@@ -1,24 +1,16 @@
 //! Fifty groups of five Services each, under the buckets that AWS documents; `make bench` has more of them.
 
-use albacore_simulation::scale::{Figures, Scale};
-
-/// Nothing is refused, and hardly anything is asked for that does not change something.
-fn assert_frugal(figures: &Figures, most: f64) {
-    assert_eq!(figures.throttled, 0, "{figures:?}");
-    assert!(figures.calls as f64 <= most * figures.needed as f64, "{figures:?}");
-}
+use albacore_simulation::scale::Scale;
 
 #[tokio::test(start_paused = true)]
 async fn fifty_groups_are_created_survive_a_restart_and_are_deleted_for_what_that_must_cost() {
     let mut scale = Scale::new(50).await;
     let create = scale.create().await;
-    assert_frugal(&create, 1.15);
-    assert!(create.ratio <= 1.1, "{create:?}");
     let [restart, new] = scale.restart().await;
-    assert_eq!(restart.calls, 0, "{restart:?}");
-    assert!(new.ratio <= 1.5, "a new Ingress waits for nobody: {new:?}");
     let delete = scale.delete().await;
-    assert_frugal(&delete, 1.1);
+    for figures in [create, restart, new, delete] {
+        assert!(figures.hold(), "{figures:?}");
+    }
     assert_eq!(scale.bed.list("albacore.dev/v1alpha1", "LoadBalancer"), [0; 0]);
 }
 
