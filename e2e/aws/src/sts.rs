@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::call::{Call, partition};
+use crate::call::Call;
 use crate::fault::AwsError;
 use crate::identity::token::Token;
 use crate::identity::{RoleArn, not_expired};
@@ -19,14 +19,9 @@ pub fn handle(world: &mut World, call: &Call, input: Value) -> Result<Value, Aws
     match call.operation.as_str() {
         "AssumeRole" => assume(world, call, &read(input)?),
         "AssumeRoleWithWebIdentity" => assume_with_web_identity(world, call, &read(input)?),
-        "GetCallerIdentity" => {
-            let session = world.identity.sessions.get(&call.access_key);
-            let user = || format!("arn:{}:iam::{}:user/double", partition(&call.region), call.account);
-            Ok(json!({
-                "Account": call.account, "UserId": "AIDADOUBLE0000000000A",
-                "Arn": session.map_or_else(user, |session| session.arn.clone()),
-            }))
-        }
+        "GetCallerIdentity" => Ok(json!({
+            "Account": call.account, "UserId": "AIDADOUBLE0000000000A", "Arn": world.identity.caller(call),
+        })),
         other => Err(AwsError::new(
             "InvalidAction",
             format!("The double does not perform {other}"),

@@ -14,7 +14,6 @@ pub mod checkpoint;
 pub mod compare;
 pub mod names;
 pub mod normal;
-pub mod python;
 pub mod replay;
 pub mod run;
 pub mod scope;

@@ -3,7 +3,7 @@
 use albacore_parity::{
     bed::Bed,
     case::Case,
-    python, run,
+    run,
     scope::Scope,
     swap::{self, Expected},
 };
@@ -62,7 +62,7 @@ fn start() -> Result<i32> {
         return side_by_side(&args, &project);
     };
     // Packages and tools are fetched before the way out is closed.
-    let interpreter = python::interpreter(&project.join("e2e/parity/python/requirements.txt"))?;
+    let interpreter = albacore_cluster::python(&project.join("e2e/parity/python/requirements.txt"))?;
     albacore_cluster::enter();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(one_lane(&args, &project, lane, &interpreter))

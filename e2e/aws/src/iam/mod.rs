@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use self::policy::{Decision, Policy};
 pub use self::request::Request;
-use crate::call::{Call, Service, partition};
+use crate::call::{Call, Service};
 use crate::fault::AwsError;
 use crate::world::World;
 
@@ -36,7 +36,7 @@ pub(crate) fn authorize(world: &mut World, call: &Call, input: &Value) -> Result
             for request in &requests {
                 let decision = policy.decide(request);
                 if decision != Decision::Allowed {
-                    return Err(refusal(call, request, decision));
+                    return Err(refusal(call, &world.identity.caller(call), request, decision));
                 }
             }
             requests
@@ -56,8 +56,7 @@ fn needs_permission(call: &Call) -> bool {
 
 /// How each service says no. Sources: "Troubleshoot access denied error messages", IAM user guide, for the words; "Common
 /// errors" of each API reference and "Error codes for the Amazon EC2 API" for the codes.
-fn refusal(call: &Call, request: &Request, decision: Decision) -> AwsError {
-    let caller = format!("arn:{}:iam::{}:user/double", partition(&call.region), call.account);
+fn refusal(call: &Call, caller: &str, request: &Request, decision: Decision) -> AwsError {
     let action = &request.action;
     let on = match request.resource.as_str() {
         "*" => String::new(),

@@ -97,7 +97,7 @@ impl Condition {
 }
 
 /// IAM's wildcards: `*` for any text, `?` for one character.
-fn like(pattern: &str, text: &str) -> bool {
+pub(crate) fn like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where the last `*` stands, and the text that it is tried with ends.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use self::token::{Keys, Token};
 use self::trust::{Principal, Trust};
-use crate::call::{Call, Service};
+use crate::call::{Call, Service, partition};
 use crate::fault::AwsError;
 use crate::ids::Ids;
 
@@ -106,6 +106,13 @@ pub struct Granted {
 }
 
 impl State {
+    /// ARN of whoever makes a call: the session of a role, or the only user.
+    pub fn caller(&self, call: &Call) -> String {
+        let session = self.sessions.get(&call.access_key);
+        let user = || format!("arn:{}:iam::{}:user/double", partition(&call.region), call.account);
+        session.map_or_else(user, |session| session.arn.clone())
+    }
+
     /// Adds an OpenID Connect provider to an account; returns its ARN.
     pub fn add_provider(&mut self, account: &str, provider: Provider) -> String {
         let arn = Provider::arn(account, &provider.url);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::iam::policy::like;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -99,31 +100,14 @@ impl Statement {
             given.is_some_and(|given| {
                 wanted.any(|wanted| match operator {
                     Operator::StringEquals => wanted == given,
-                    Operator::StringLike => is_like(given, wanted),
+                    Operator::StringLike => like(wanted, given),
                 })
             })
         };
         let mut conditions = self.condition.iter();
         named
-            && self.action.any(|pattern| is_like(action, pattern))
+            && self.action.any(|pattern| like(pattern, action))
             && conditions.all(|(&operator, keys)| keys.iter().all(|(key, wanted)| met(operator, key, wanted)))
-    }
-}
-
-/// Whether a text is like a pattern: `*` stands for any characters, `?` for one.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let mut rest = pattern.chars();
-    match rest.next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            ends.into_iter().any(|at| is_like(&text[at..], rest.as_str()))
-        }
-        Some(wanted) => {
-            let mut text = text.chars();
-            let given = text.next();
-            given.is_some_and(|given| wanted == '?' || wanted == given) && is_like(text.as_str(), rest.as_str())
-        }
     }
 }
 

@@ -10,7 +10,7 @@ type Part = (String, String);
 /// Looks at AWS after every change that is made there.
 #[derive(Debug, Default)]
 pub struct Judge {
-    /// Load balancers and target groups as last seen: ARN → part.
+    /// Load balancers, target groups and security groups as last seen: ARN, or id → part.
     seen: BTreeMap<String, Part>,
     /// Those of them that were not needed at some moment since they were made.
     dispensable: BTreeSet<String>,
@@ -32,7 +32,7 @@ impl Judge {
         for (arn, (stack, resource)) in &self.seen {
             let group = needed.get(stack);
             let is_needed = match resource.as_str() {
-                "LoadBalancer" => group.is_some(),
+                "LoadBalancer" | "ManagedLBSecurityGroup" => group.is_some(),
                 _ => group.is_some_and(|backends| backends.contains(resource)),
             };
             if !is_needed {
@@ -70,16 +70,19 @@ impl Judge {
     }
 }
 
-/// Load balancers and target groups of controllers, by ARN.
+/// Load balancers, target groups and security groups of groups of Ingresses, by ARN or id.
 fn held(double: &Double) -> BTreeMap<String, Part> {
     let world = double.world();
     let mut all = BTreeMap::new();
     for region in world.regions.values() {
-        let elb = &region.elbv2;
-        for arn in elb.load_balancers.keys().chain(elb.target_groups.keys()) {
-            let tag = |key: &str| elb.tags.get(arn).and_then(|tags| tags.get(key)).cloned();
+        let (elb, ec2) = (&region.elbv2, &region.ec2);
+        let of_elb = elb.load_balancers.keys().chain(elb.target_groups.keys());
+        let of_elb = of_elb.map(|arn| (arn, elb.tags.get(arn)));
+        let of_ec2 = ec2.security_groups.keys().map(|id| (id, ec2.tags.get(id)));
+        for (id, tags) in of_elb.chain(of_ec2) {
+            let tag = |key: &str| tags.and_then(|tags| tags.get(key)).cloned();
             if let (Some(stack), Some(resource)) = (tag("ingress.k8s.aws/stack"), tag("ingress.k8s.aws/resource")) {
-                all.insert(arn.clone(), (stack, resource));
+                all.insert(id.clone(), (stack, resource));
             }
         }
     }
