@@ -67,6 +67,8 @@ struct Hold {
     until: Instant,
     /// Which of its holders we are (`leaseTransitions`); `None` without leader election.
     term: Option<i32>,
+    /// Whether this process is about to end: it begins nothing new, but still writes down what came of what it began.
+    ends: bool,
 }
 
 /// A process without leader election leads for so long.
@@ -78,6 +80,7 @@ impl Leadership {
         let hold = Hold {
             until: Instant::now() + FOR_EVER,
             term: None,
+            ends: false,
         };
         let (sender, hold) = watch::channel(Some(hold));
         Self {
@@ -95,11 +98,24 @@ impl Leadership {
         }
     }
 
-    /// Whether it is ours for at least so long.
+    /// Whether it is ours for at least so long, and something new may be begun.
     pub fn held_for(&self, duration: Duration) -> bool {
-        self.hold
-            .borrow()
-            .is_some_and(|hold| Instant::now() + duration <= hold.until)
+        let hold = *self.hold.borrow();
+        hold.is_some_and(|hold| !hold.ends && Instant::now() + duration <= hold.until)
+    }
+
+    /// Ends when nothing may be written any more: another process may lead.
+    pub async fn over(&mut self) {
+        loop {
+            let hold = *self.hold.borrow_and_update();
+            let Some(hold) = hold.filter(|hold| Instant::now() < hold.until) else {
+                return;
+            };
+            tokio::select! {
+                changed = self.hold.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(hold.until) => {}
+            }
+        }
     }
 
     /// Which of the lease's holders we are (`leaseTransitions`); `None` without leader election, or while it is not ours.
@@ -123,7 +139,9 @@ impl Leadership {
     pub async fn lost(&mut self) {
         loop {
             let hold = *self.hold.borrow_and_update();
-            let Some(hold) = hold else { return };
+            let Some(hold) = hold.filter(|hold| !hold.ends) else {
+                return;
+            };
             tokio::select! {
                 changed = self.hold.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(hold.until) => if !self.held() { return },
@@ -168,13 +186,17 @@ impl Contender {
             () = self.contend() => return tracing::error!("the lease is lost"),
             () = stop => {}
         }
-        if self.hold.send_replace(None).is_none() {
+        let leads = self.hold.borrow().is_some();
+        self.hold
+            .send_if_modified(|hold| hold.as_mut().map(|hold| hold.ends = true).is_some());
+        if !leads {
             return;
         }
         // Shorter than the lease runs without a renewal.
         if tokio::time::timeout(self.config.renew_deadline, drained).await.is_err() {
             tracing::warn!("calls were still under way when the time to stop was over");
         }
+        self.hold.send_replace(None);
         if let Err(error) = self.release().await {
             tracing::warn!(%error, "the lease could not be handed over; it runs out by itself");
         }
@@ -193,6 +215,7 @@ impl Contender {
                     let hold = Hold {
                         until: asked + self.config.duration,
                         term: Some(term),
+                        ends: false,
                     };
                     if self.hold.send_replace(Some(hold)).is_none() {
                         tracing::info!(lease = %self.config.name, "leading");

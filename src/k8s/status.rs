@@ -29,8 +29,10 @@ const CONFLICTS: u32 = 5;
 const PAGE: u32 = 50;
 
 /// Requests that may wait for an answer at once: each holds a connection, and after a restart there may be a thousand to
-/// make. What moves targets does not stand in this line.
+/// make …
 const AT_ONCE: usize = 8;
+/// … and those of bindings, which pods wait for, beside them.
+const OF_BINDINGS: usize = 32;
 
 /// Writes to Kubernetes, as long as we lead.
 #[derive(Clone)]
@@ -38,6 +40,7 @@ pub struct Writer {
     client: Client,
     leadership: Leadership,
     line: Arc<Semaphore>,
+    line_of_bindings: Arc<Semaphore>,
 }
 
 impl Writer {
@@ -47,21 +50,30 @@ impl Writer {
             client,
             leadership,
             line: Arc::new(Semaphore::new(AT_ONCE)),
+            line_of_bindings: Arc::new(Semaphore::new(OF_BINDINGS)),
         }
     }
 
     /// Makes a request when its turn has come.
     async fn in_line<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
         let _turn = self.line.acquire().await;
-        self.at_once(call).await
+        self.leading(call).await
     }
 
-    /// Makes a request, unless another process leads by now: it may have written there.
-    async fn at_once<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
-        if !self.leadership.held() {
-            return Err(Fault::Deposed);
+    /// Makes a request about a binding when its turn has come.
+    async fn of_binding<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        let _turn = self.line_of_bindings.acquire().await;
+        self.leading(call).await
+    }
+
+    /// Makes a request, and gives it up when another process may lead: that one may have written there.
+    async fn leading<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        let mut leadership = self.leadership.clone();
+        tokio::select! {
+            biased;
+            () = leadership.over() => Err(Fault::Deposed),
+            answer = timed(call) => answer,
         }
-        timed(call).await
     }
 
     fn ingresses(&self, namespace: &str) -> Api<Ingress> {
@@ -203,14 +215,14 @@ impl Writer {
     /// What the API server said.
     pub async fn release_binding(&self, key: &ObjectKey) -> Result<(), Fault> {
         let api = self.bindings(&key.namespace);
-        let object = match self.at_once(api.get(&key.name)).await {
+        let object = match self.of_binding(api.get(&key.name)).await {
             Err(Fault::Missing) => return Ok(()),
             answer => answer?,
         };
         let kept: Vec<&String> = object.finalizers().iter().filter(|f| *f != BINDING_FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": kept } });
         match self
-            .at_once(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)))
+            .of_binding(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)))
             .await
         {
             Err(Fault::Missing) => Ok(()),
@@ -228,7 +240,7 @@ impl Writer {
             CHECKPOINT_TIMESTAMP: mark.map(|(_, seconds)| seconds.to_string()),
         } } }));
         match self
-            .at_once(
+            .of_binding(
                 self.bindings(&key.namespace)
                     .patch(&key.name, &PatchParams::default(), &patch),
             )
@@ -246,7 +258,7 @@ impl Writer {
     pub async fn set_observed_generation(&self, key: &ObjectKey, generation: i64) -> Result<(), Fault> {
         let patch = Patch::Merge(json!({ "status": { "observedGeneration": generation } }));
         match self
-            .at_once(
+            .of_binding(
                 self.bindings(&key.namespace)
                     .patch_status(&key.name, &PatchParams::default(), &patch),
             )

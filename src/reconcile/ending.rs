@@ -31,7 +31,6 @@ impl Task<'_> {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
             notes.in_use = 0;
-            notes.groups_refused = None;
             let now = Instant::now();
             notes.waits_since = (!plan.waits.is_empty()).then(|| notes.waits_since.unwrap_or(now));
             (notes.unproven, notes.waits_since.unwrap_or(now))
@@ -45,12 +44,18 @@ impl Task<'_> {
         let last = gone && built.active.is_empty();
         // Before the finalizers: a member that has one makes the next process look for what is left, but nobody would own
         // an object that outlived them all.
-        if last && let Err(fault) = self.controller.writer.delete_load_balancer(&self.object_name()).await {
-            return Outcome::said_no(Object::LoadBalancer(self.object_name()))(fault);
-        }
-        if (!built.active.is_empty() || gone)
-            && let Err(outcome) = self.release(built).await
-        {
+        let let_go = async {
+            if last {
+                let deleted = self.controller.writer.delete_load_balancer(&self.object_name()).await;
+                deleted.map_err(Outcome::said_no(Object::LoadBalancer(self.object_name())))?;
+            }
+            if !built.active.is_empty() || gone {
+                self.release(built).await?;
+            }
+            Ok(())
+        };
+        if let Err(outcome) = let_go.await {
+            self.report(built, &plan.problems, &outcome).await;
             return outcome;
         }
         if last {
@@ -70,7 +75,9 @@ impl Task<'_> {
         if !self.is_known() {
             // Somebody may have to be told why his Ingress belongs to nobody.
             self.report(built, &[], &Outcome::Settled).await;
-            self.controller.forget_group(self.key);
+            if !self.controller.notes().group(self.key).untold {
+                self.controller.forget_group(self.key);
+            }
             return Outcome::Settled;
         }
         let backend = self.controller.backend_group();

@@ -19,7 +19,7 @@ use crate::{
     ingress::{self, BuildInput, Built, Refused, annotation::VERIFY},
     k8s::{self, memory},
     model::*,
-    plan::{self, Intent, Plan, Readiness, Step, Wait},
+    plan::{self, Intent, Mutation, Plan, Readiness, Step, Wait},
 };
 use serde_json::json;
 use std::{
@@ -275,8 +275,19 @@ impl Task<'_> {
             }
             _ => steps.len(),
         };
+        let mut notes = self.controller.notes();
+        let notes = notes.group(self.key);
         if steps[..sent].iter().any(|step| step.call.adds()) {
-            self.controller.notes().group(self.key).made = Some(Instant::now());
+            notes.made = Some(Instant::now());
+        }
+        let joins = |step: &Step| {
+            matches!(
+                step.call,
+                Mutation::CreateLoadBalancer { .. } | Mutation::SetSecurityGroups { .. }
+            )
+        };
+        if matches!(ran, Ok(()) | Err(Stopped::Refused { .. })) && steps[..sent].iter().any(joins) {
+            notes.groups_refused = None;
         }
         ran
     }

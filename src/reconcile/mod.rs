@@ -120,7 +120,10 @@ pub async fn run(parts: Parts, mut watches: Watches, stop: impl Future<Output = 
         () = &mut stop => return Ok(()),
         ready = controller.stand_by(&mut watches) => if !ready { return Ok(()) },
     }
-    controller.recall().await?;
+    match controller.recall().await {
+        Err(k8s::Fault::Deposed) => return Ok(()),
+        recalled => recalled?,
+    }
     controller.lead(watches, woken, stop).await;
     Ok(())
 }

@@ -106,7 +106,9 @@ impl Controller {
                     if wrong_memory || faults.iter().any(Fault::outcome_unknown) {
                         notes.network_doubtful = Some(Instant::now());
                     }
-                    match faults.last() {
+                    // What a person has to do something about is told first.
+                    let denied = faults.iter().find(|fault| fault.class == Class::Denied);
+                    match denied.or(faults.last()) {
                         None => notes.network_in_use = 0,
                         Some(_) if wrong_memory && !corrected => corrected = true,
                         Some(fault) if fault.class == Class::InUse => {

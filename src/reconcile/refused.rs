@@ -79,7 +79,6 @@ impl Task<'_> {
 
     /// What follows when AWS refuses a step.
     pub(super) fn refused(&mut self, built: &Built, step: &Step, fault: &Fault) -> Round {
-        let backend = self.controller.backend_group();
         let mut notes = self.controller.notes();
         let group = notes.group(self.key);
         let proven = self.reads > 0 && group.unproven.is_none();
@@ -121,7 +120,7 @@ impl Task<'_> {
                 *doubtful = Some(Instant::now());
                 Round::Again
             }
-            Class::Rejected if fault.code == "InvalidSecurityGroup" && self.names_ours(step, backend.as_ref()) => {
+            Class::Rejected if fault.code == "InvalidSecurityGroup" && self.names_ours(step) => {
                 // Ours is gone, maybe, and a late answer shows it; what a user wrote is blamed when none can be so late.
                 let now = Instant::now();
                 let since = *group.groups_refused.get_or_insert(now);
@@ -152,13 +151,14 @@ impl Task<'_> {
     }
 
     /// Whether a step puts a load balancer into a security group that albacore made.
-    fn names_ours(&self, step: &Step, backend: Option<&SecurityGroupId>) -> bool {
+    fn names_ours(&self, step: &Step) -> bool {
         let groups = match &step.call {
             Mutation::CreateLoadBalancer { load_balancer } => &load_balancer.security_groups,
             Mutation::SetSecurityGroups { groups, .. } => groups,
             _ => return false,
         };
         let managed = self.memory.observed.security_group.as_ref().map(|group| &group.id);
+        let backend = self.readiness.backend.as_ref();
         groups.iter().any(|group| match group {
             Ref::From(_) => true,
             Ref::Known(id) => Some(id) == backend || Some(id) == managed,

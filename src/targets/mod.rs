@@ -224,7 +224,18 @@ impl Controller {
                 ran => ran.map_err(|stopped| self.stopped(binding, &stopped))?,
             }
         }
+        self.note_arrival(binding);
         Ok(())
+    }
+
+    /// Targets are new: a group that has long waited for some that are healthy asks often again.
+    fn note_arrival(&self, binding: &TargetGroupBinding) {
+        let Some(key) = &binding.group else { return };
+        let mut notes = self.notes();
+        let waited = notes.find_group_mut(key).and_then(|notes| notes.waits_since.take());
+        if waited.is_some() {
+            self.wake(Unit::Group(key.clone()), Duration::ZERO);
+        }
     }
 
     /// Keeps that AWS refuses targets, so that they are not asked for again at once.

@@ -31,8 +31,8 @@ use crate::identity::trust::Principal;
 /// Whom tokens for the agent are meant for.
 pub const AUDIENCE: &str = "pods.eks.amazonaws.com";
 
-/// How long credentials last.
-const LIFE: SignedDuration = SignedDuration::from_hours(6);
+/// How long credentials last at AWS.
+pub const LIFE: SignedDuration = SignedDuration::from_hours(6);
 
 /// The cluster that an agent belongs to.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Options {
     pub issuer: String,
     /// What they are signed with.
     pub keys: Keys,
+    /// How long credentials last; [`LIFE`], but for whoever wants to see them end.
+    pub life: SignedDuration,
 }
 
 /// An agent, ready to serve.
@@ -184,7 +186,7 @@ impl Agent {
             ));
         };
         let session = format!("eks-{}-{account}-{}", self.options.cluster, world.ids.uuid());
-        let until = now.saturating_add(LIFE).unwrap_or(Timestamp::MAX);
+        let until = now.saturating_add(self.options.life).unwrap_or(Timestamp::MAX);
         let granted = world.identity.grant(&mut world.ids, role, &session, until);
         let accounts = &mut world.options.accounts;
         accounts.insert(granted.access_key.clone(), granted.account.clone());

@@ -13,7 +13,7 @@ use albacore_cluster::ISSUER;
 use albacore_simulation::world::CLUSTER;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// The chart's ServiceAccount.
 const SERVICE_ACCOUNT: &str = "albacore";
@@ -72,10 +72,12 @@ pub async fn an_ingress_becomes_a_load_balancer_with_the_role_of_the_service_acc
         .roles
         .insert(role.clone(), Role::trusting(trust));
     let account = json!({"serviceAccount": {"annotations": {ROLE: role}}});
-    serve_as(stage, project, account, &role, "AWS_WEB_IDENTITY_TOKEN_FILE").await
+    serve_as(stage, project, account, "AWS_WEB_IDENTITY_TOKEN_FILE").await?;
+    leave_as(stage, &role).await
 }
 
-/// EKS Pod Identity: an association names the role, which trusts the service.
+/// EKS Pod Identity: an association names the role, which trusts the service. The credentials end meanwhile, and new ones are
+/// used.
 pub async fn an_ingress_becomes_a_load_balancer_with_a_pod_identity_association(
     stage: &Stage,
     project: &Path,
@@ -92,14 +94,37 @@ pub async fn an_ingress_becomes_a_load_balancer_with_a_pod_identity_association(
         world.identity.roles.insert(role.clone(), Role::trusting(trust));
         world.identity.associations.insert(account.clone(), role.clone());
     }
-    let done = serve_as(stage, project, json!({}), &role, "AWS_CONTAINER_CREDENTIALS_FULL_URI").await;
+    let done = async {
+        serve_as(stage, project, json!({}), "AWS_CONTAINER_CREDENTIALS_FULL_URI").await?;
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        let given: Vec<String> = keys(stage).into_iter().collect();
+        let now = stage.double.now();
+        for key in &given {
+            let mut world = stage.double.world();
+            let session = world.identity.sessions.get_mut(key).context("a session")?;
+            session.expiration = Some(now);
+        }
+        leave_as(stage, &role).await?;
+        let new = keys(stage).into_iter().filter(|key| !given.contains(key)).count();
+        ensure!(new > 0, "no new credentials are used: {given:?}");
+        let journal = stage.double.journal();
+        let refused = journal
+            .iter()
+            .filter(|call| call.error.as_deref().is_some_and(|code| code.contains("Expired")));
+        ensure!(
+            refused.count() == 0,
+            "credentials were used that had ended: {:?}",
+            stage.told()
+        );
+        Ok(())
+    };
+    let done = done.await;
     stage.double.world().identity.associations.remove(&account);
     done
 }
 
-/// albacore is installed with these values and started anew; an Ingress is served, and then gone, and every call of that was
-/// made as `role`. Its pods know of the role by `variable`.
-async fn serve_as(stage: &Stage, project: &Path, values: Value, role: &str, variable: &str) -> Result<()> {
+/// albacore is installed with these values and started anew, and an Ingress is served. Its pods know of the role by `variable`.
+async fn serve_as(stage: &Stage, project: &Path, values: Value, variable: &str) -> Result<()> {
     stage.upgrade(&project.join("chart"), &values).await?;
     let deployment = "deployment/albacore";
     let kubectl = async |arguments: &[&str]| stage.cluster.kubectl(arguments).await;
@@ -116,11 +141,14 @@ async fn serve_as(stage: &Stage, project: &Path, values: Value, role: &str, vari
     stage.settle().await?;
     let answer = stage.client.get(&name, "http://web.example.com/").await?;
     ensure!(answer.status == 200, "{answer:?}");
-    kubectl(&["delete", "namespace", "identity", "--timeout=90s"]).await?;
-    let gone = async || Ok(stage.leftovers().is_empty().then_some(()));
-    let gone = stage.cluster.wait_for("AWS to be empty", PATIENCE, gone).await;
-    gone.with_context(|| format!("{:?}", stage.leftovers()))?;
+    Ok(())
+}
 
+/// The Ingress goes, and every call since it came was made as `role`.
+async fn leave_as(stage: &Stage, role: &str) -> Result<()> {
+    let delete = ["delete", "namespace", "identity", "--timeout=90s"];
+    stage.cluster.kubectl(&delete).await?;
+    stage.nothing_is_left(PATIENCE).await?;
     let callers = callers(stage);
     let session = RoleArn::parse(role).context("the role's ARN")?.session("");
     ensure!(
@@ -128,6 +156,13 @@ async fn serve_as(stage: &Stage, project: &Path, values: Value, role: &str, vari
         "calls were made by {callers:?}, not by {session}"
     );
     Ok(())
+}
+
+/// The keys of the calls since the journal was cleared.
+fn keys(stage: &Stage) -> BTreeSet<String> {
+    let journal = stage.double.journal();
+    let signed = journal.iter().filter(|entry| entry.service != Service::Sts);
+    signed.map(|entry| entry.access_key.clone()).collect()
 }
 
 /// Who made the calls since the journal was cleared; an exchange of a token is made by nobody.
@@ -138,7 +173,5 @@ fn callers(stage: &Stage) -> BTreeSet<String> {
         Some(session) => session.arn.clone(),
         None => format!("nobody ({key})"),
     };
-    let journal = stage.double.journal();
-    let signed = journal.iter().filter(|entry| entry.service != Service::Sts);
-    signed.map(|entry| caller(&entry.access_key)).collect()
+    keys(stage).iter().map(caller).collect()
 }

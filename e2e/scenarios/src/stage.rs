@@ -453,6 +453,10 @@ impl Stage {
     }
 }
 
+/// How long credentials of the Pod Identity agent last: albacore renews them five minutes before they end, half a minute after
+/// they were given.
+const POD_IDENTITY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_secs(330);
+
 /// What pods get credentials of roles by: AWS knows the cluster as an issuer of tokens, the agent answers on every node, and
 /// the webhook tells pods of both.
 async fn identities(double: &Double, cluster: &Cluster, servers: &mut JoinSet<()>) -> Result<()> {
@@ -467,6 +471,7 @@ async fn identities(double: &Double, cluster: &Cluster, servers: &mut JoinSet<()
         cluster: world::CLUSTER.to_owned(),
         issuer: ISSUER.to_owned(),
         keys,
+        life: POD_IDENTITY_LIFE,
     };
     let address = format!("{AGENT}:80").parse()?;
     let agent = pod_identity::Server::bind(double.clone(), address, options).await;

@@ -228,6 +228,7 @@ async fn the_pod_identity_agent_gives_a_pod_the_role_of_its_association() {
         cluster: "demo".to_owned(),
         issuer: ISSUER.to_owned(),
         keys: issuer.keys(),
+        life: pod_identity::LIFE,
     };
     let agent = pod_identity::Server::bind(double.clone(), ([127, 0, 0, 1], 0).into(), options)
         .await
