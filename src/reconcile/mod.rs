@@ -53,6 +53,9 @@ use tracing::Instrument;
 /// Annotation on a LoadBalancer object by which an operator confirms that a group without members is to go.
 pub const CONFIRM_DELETION: &str = "albacore.dev/confirm-deletion";
 
+/// How soon it is tried again to write down that we lead.
+const RECORD_AGAIN: Duration = Duration::from_secs(30);
+
 /// How long calls under way may take when the process is to stop; a call takes ten seconds at most.
 const DRAIN: Duration = Duration::from_secs(9);
 
@@ -323,7 +326,11 @@ impl Controller {
         let led = serde_json::json!({ "leaseTransitions": term });
         match self.writer.patch_cluster_network(led).await {
             Ok(()) => *lock(&self.unrecorded) = None,
-            Err(error) => tracing::warn!(%error, "the ClusterNetwork object could not be written"),
+            Err(error) => {
+                tracing::warn!(%error, "the ClusterNetwork object could not be written");
+                // Perhaps no other task comes that would do it.
+                self.wake(Unit::Network, RECORD_AGAIN);
+            }
         }
     }
 
