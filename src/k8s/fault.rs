@@ -23,7 +23,7 @@ pub enum Fault {
     /// It makes no sense to the API server.
     #[error("rejected: {0}")]
     Rejected(String),
-    /// Another process leads: nothing was sent.
+    /// Another process may lead: nothing was sent, or its answer is not waited for.
     #[error("another process leads")]
     Deposed,
     /// No answer, or none that can be used.

@@ -106,16 +106,7 @@ impl Leadership {
 
     /// Ends when nothing may be written any more: another process may lead.
     pub async fn over(&mut self) {
-        loop {
-            let hold = *self.hold.borrow_and_update();
-            let Some(hold) = hold.filter(|hold| Instant::now() < hold.until) else {
-                return;
-            };
-            tokio::select! {
-                changed = self.hold.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep_until(hold.until) => {}
-            }
-        }
+        self.without(|_| true).await;
     }
 
     /// Which of the lease's holders we are (`leaseTransitions`); `None` without leader election, or while it is not ours.
@@ -137,14 +128,19 @@ impl Leadership {
 
     /// Ends when it is not ours any more.
     pub async fn lost(&mut self) {
+        self.without(|hold| !hold.ends).await;
+    }
+
+    /// Ends when there is no hold that has not run out and counts.
+    async fn without(&mut self, counts: impl Fn(&Hold) -> bool) {
         loop {
             let hold = *self.hold.borrow_and_update();
-            let Some(hold) = hold.filter(|hold| !hold.ends) else {
+            let Some(hold) = hold.filter(|hold| Instant::now() < hold.until && counts(hold)) else {
                 return;
             };
             tokio::select! {
                 changed = self.hold.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep_until(hold.until) => if !self.held() { return },
+                () = tokio::time::sleep_until(hold.until) => {}
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What is written to Kubernetes: finalizers, status, bindings, our own objects.
 
-use super::fault::timed;
 use super::{
     Fault, Leadership,
     custom::{self, BindingSpec, ClusterNetwork, ClusterNetworkSpec, LoadBalancer, LoadBalancerSpec},
+    fault::timed,
 };
 use crate::model::{BINDING_FINALIZER, GroupKey, ObjectKey, Port};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -56,18 +56,18 @@ impl Writer {
 
     /// Makes a request when its turn has come.
     async fn in_line<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
-        let _turn = self.line.acquire().await;
-        self.leading(call).await
+        self.turn(&self.line, call).await
     }
 
     /// Makes a request about a binding when its turn has come.
     async fn of_binding<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
-        let _turn = self.line_of_bindings.acquire().await;
-        self.leading(call).await
+        self.turn(&self.line_of_bindings, call).await
     }
 
-    /// Makes a request, and gives it up when another process may lead: that one may have written there.
-    async fn leading<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    /// Makes a request when its turn in a line has come, and gives it up when another process may lead: that one may have
+    /// written there.
+    async fn turn<T>(&self, line: &Semaphore, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        let _turn = line.acquire().await;
         let mut leadership = self.leadership.clone();
         tokio::select! {
             biased;

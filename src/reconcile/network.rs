@@ -104,7 +104,7 @@ impl Controller {
                     let wrong_memory = faults.iter().any(is_of_memory);
                     let mut notes = self.notes();
                     if wrong_memory || faults.iter().any(Fault::outcome_unknown) {
-                        notes.network_doubtful = Some(Instant::now());
+                        notes.doubt(&Unit::Network);
                     }
                     // What a person has to do something about is told first.
                     let denied = faults.iter().find(|fault| fault.class == Class::Denied);
@@ -262,7 +262,6 @@ impl Controller {
             notes.network_unsaved = true;
             notes.network.clone()
         };
-        let is_last_word = in_flight.is_none();
         let status = json!({
             "securityGroup": memory.observed.backend.as_ref().map(|group| group.id.as_str()),
             "applied": memory::encode(&memory),
@@ -270,7 +269,7 @@ impl Controller {
         });
         let written = self.writer.patch_cluster_network(status).await;
         written.map_err(Outcome::said_no("the ClusterNetwork object"))?;
-        self.notes().network_unsaved = !is_last_word;
+        self.notes().network_unsaved = in_flight.is_some();
         Ok(())
     }
 }

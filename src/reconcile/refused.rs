@@ -129,7 +129,7 @@ impl Task<'_> {
                     return self.refuse_members(built, step, fault, Code::Refused);
                 }
                 *doubtful = Some(now);
-                notes.network_doubtful = Some(now);
+                notes.doubt(&Unit::Network);
                 self.controller.wake(Unit::Network, Duration::ZERO);
                 Round::End(Outcome::Waiting {
                     on: "its security groups to be read again".to_owned(),

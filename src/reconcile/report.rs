@@ -125,18 +125,15 @@ impl Report<'_> {
                     reason: "SuccessfullyReconciled".to_owned(),
                     text: "Successfully reconciled".to_owned(),
                 }),
-                Outcome::Failed { why } if is_leaving => notes.push(Note {
-                    warning: true,
-                    reason: "FailedDeployModel".to_owned(),
-                    text: format!(
-                        "Group {} cannot let this Ingress go yet, and tries again: {why}",
-                        self.task.key
-                    ),
-                }),
                 Outcome::Failed { why } => notes.push(Note {
                     warning: true,
                     reason: "FailedDeployModel".to_owned(),
-                    text: format!("Not everything could be done yet, and is tried again: {why}"),
+                    text: if is_leaving {
+                        let group = self.task.key;
+                        format!("Group {group} cannot let this Ingress go yet, and tries again: {why}")
+                    } else {
+                        format!("Not everything could be done yet, and is tried again: {why}")
+                    },
                 }),
                 _ => {}
             }

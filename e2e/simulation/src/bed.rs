@@ -118,6 +118,21 @@ impl Bed {
         self.delete("networking.k8s.io/v1", "Ingress", namespace, name);
     }
 
+    /// An Ingress goes while all watches are interrupted, without waiting for anybody's finalizer: nobody sees it.
+    pub fn lose_ingress(&self, namespace: &str, name: &str) {
+        self.api.cut_watches();
+        let resource = Resource::of("networking.k8s.io/v1", "Ingress").expect("a kind that is served");
+        let place = (resource, namespace.to_owned(), name.to_owned());
+        let without_finalizers = |mut object: Value| {
+            object["metadata"]["finalizers"] = Value::Array(Vec::new());
+            Ok(object)
+        };
+        let mut store = self.api.store();
+        store.update(&place, false, without_finalizers).expect("it is there");
+        store.delete(&place).expect("it is there");
+        store.compact();
+    }
+
     /// An object as it is; `None` when it is not there.
     pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = Resource::of(api_version, kind)?;
@@ -259,6 +274,14 @@ impl Bed {
         let calls = self.double.journal();
         self.double.clear_journal();
         Calls(calls)
+    }
+
+    /// Names of the security groups that a controller made.
+    pub fn security_groups(&self) -> Vec<String> {
+        let world = self.double.world();
+        let regions = world.regions.values();
+        let names = regions.flat_map(|region| region.ec2.security_groups.values().map(|group| &group.name));
+        names.filter(|name| name.starts_with("k8s-")).cloned().collect()
     }
 
     /// What AWS holds of Elastic Load Balancing: (load balancers, listeners, rules but the default ones, target groups).

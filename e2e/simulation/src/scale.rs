@@ -159,7 +159,7 @@ impl Scale {
         let gone = |bed: &Bed| {
             bed.holds() == (0, 0, 0, 0)
                 && bed.list("networking.k8s.io/v1", "Ingress").is_empty()
-                && security_groups(bed) == 0
+                && bed.security_groups().is_empty()
         };
         figures.until(gone).await
     }
@@ -304,16 +304,6 @@ fn served(bed: &Bed) -> usize {
     let ingresses = Resource::of("networking.k8s.io/v1", "Ingress").expect("a kind that is served");
     let told = bed.api.store().list(ingresses, None).into_iter().filter(named).count();
     full.min(told).min(rules)
-}
-
-/// Security groups that a controller made.
-fn security_groups(bed: &Bed) -> usize {
-    let world = bed.double.world();
-    let groups = world
-        .regions
-        .values()
-        .flat_map(|region| region.ec2.security_groups.values());
-    groups.filter(|group| group.name.starts_with("k8s-")).count()
 }
 
 fn throttled(calls: &Calls) -> usize {

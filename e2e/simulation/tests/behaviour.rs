@@ -10,8 +10,6 @@ use albacore_simulation::{
 use serde_json::Value;
 use std::time::Duration;
 
-const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
-
 fn member(name: &str, order: &str, paths: &[(&str, &str)]) -> Ingress {
     Ingress::new("shop", name)
         .annotated("group.name", "shop")
@@ -241,12 +239,8 @@ async fn drift_is_repaired_at_the_next_change_that_meets_it() {
 
 /// Whether AWS has the security group on whose behalf load balancers reach nodes.
 fn has_backend_group(bed: &Bed) -> bool {
-    let world = bed.double.world();
-    let mut groups = world
-        .regions
-        .values()
-        .flat_map(|region| region.ec2.security_groups.values());
-    groups.any(|group| group.name.starts_with("k8s-traffic-"))
+    let groups = bed.security_groups();
+    groups.iter().any(|name| name.starts_with("k8s-traffic-"))
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,16 +304,7 @@ async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
     bed.stop().await;
     // Somebody takes the finalizers off while nobody looks.
     for name in ["good", "other"] {
-        let resource = albacore_simulation::api::Resource::of(INGRESS.0, INGRESS.1).expect("served");
-        let place = (resource, "shop".to_owned(), name.to_owned());
-        let mut store = bed.api.store();
-        store
-            .update(&place, false, |mut object| {
-                object["metadata"]["finalizers"] = serde_json::json!([]);
-                Ok(object)
-            })
-            .expect("it is there");
-        store.delete(&place).expect("it is there");
+        bed.lose_ingress("shop", name);
     }
     // And somebody protects the load balancer.
     let protect = aws_sdk_elasticloadbalancingv2::types::LoadBalancerAttribute::builder()
@@ -390,20 +375,7 @@ async fn the_end_of_one_member_is_no_evidence_for_the_end_of_another() {
     bed.settle().await;
     assert_eq!(paths(&bed), ["/b"]);
     // The other one vanishes unseen while this process goes on: a relist lacks it.
-    bed.api.cut_watches();
-    let resource = albacore_simulation::api::Resource::of(INGRESS.0, INGRESS.1).expect("served");
-    let place = (resource, "shop".to_owned(), "other".to_owned());
-    {
-        let mut store = bed.api.store();
-        store
-            .update(&place, false, |mut object| {
-                object["metadata"]["finalizers"] = serde_json::json!([]);
-                Ok(object)
-            })
-            .expect("it is there");
-        store.delete(&place).expect("it is there");
-        store.compact();
-    }
+    bed.lose_ingress("shop", "other");
     bed.settle().await;
     assert_eq!(bed.holds(), (1, 1, 1, 1), "{:#?}", bed.take_calls().told());
     bed.stop().await;

@@ -1,10 +1,10 @@
 //! What users wish, drawn at random: Ingresses of a few groups, the Services, pods and nodes behind them.
 
 use crate::{
-    api::Resource,
     bed::Bed,
     objects::{self, Ingress},
 };
+use albacore::model::{GroupKey, ObjectKey};
 use fastrand::Rng;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,28 +175,18 @@ impl Wishes {
         format!("{name} is deleted")
     }
 
-    /// An Ingress goes while all watches are interrupted, without waiting for anybody's finalizer.
+    /// An Ingress vanishes unseen.
     fn lose_member(&mut self, rng: &mut Rng, bed: &Bed) -> String {
         let Some(name) = self.any_member(rng) else {
             return "nothing to lose".to_owned();
         };
-        let stack = self.members[&name].stack(&name);
+        let group = self.members[&name].group_key(&name);
+        let stack = group.stack();
         let all_stay = (0..MEMBERS).all(|number| !is_going(bed, &format!("m{number}")));
-        if !all_stay || !stands_only_in(bed, &name, self.members[&name].group) {
+        if !all_stay || !stands_only_in(bed, &name, &group) {
             return format!("{name} is not lost while something is on its way out of a group");
         }
-        bed.api.cut_watches();
-        let (api_version, kind) = INGRESS;
-        let resource = Resource::of(api_version, kind).expect("a kind that is served");
-        let place = (resource, "shop".to_owned(), name.clone());
-        let without_finalizers = |mut object: Value| {
-            object["metadata"]["finalizers"] = Value::Array(Vec::new());
-            Ok(object)
-        };
-        let mut store = bed.api.store();
-        store.update(&place, false, without_finalizers).expect("it is there");
-        store.delete(&place).expect("it is there");
-        store.compact();
+        bed.lose_ingress("shop", &name);
         let mut backends = self.needed().remove(&stack).unwrap_or_default();
         self.members.remove(&name);
         if self.members.iter().all(|(name, member)| member.stack(name) != stack) {
@@ -361,9 +351,15 @@ impl Wishes {
 }
 
 impl Member {
+    fn group_key(&self, name: &str) -> GroupKey {
+        let alone = || GroupKey::Implicit(ObjectKey::new("shop", name));
+        self.group
+            .map_or_else(alone, |group| GroupKey::Explicit(group.to_owned()))
+    }
+
     /// The value of the tag `ingress.k8s.aws/stack` on its resources.
     fn stack(&self, name: &str) -> String {
-        self.group.map_or_else(|| format!("shop/{name}"), str::to_owned)
+        self.group_key(name).stack()
     }
 }
 
@@ -373,11 +369,8 @@ fn pod_of(bed: &Bed, service: &str, number: usize) -> Value {
 }
 
 /// Whether an Ingress carries no other group's finalizer than this one's.
-fn stands_only_in(bed: &Bed, name: &str, group: Option<&str>) -> bool {
-    let finalizer = group.map_or_else(
-        || "ingress.k8s.aws/resources".to_owned(),
-        |group| format!("group.ingress.k8s.aws/{group}"),
-    );
+fn stands_only_in(bed: &Bed, name: &str, group: &GroupKey) -> bool {
+    let finalizer = group.finalizer();
     let object = bed.get(INGRESS.0, INGRESS.1, "shop", name).unwrap_or_default();
     let finalizers = object["metadata"]["finalizers"].as_array();
     finalizers.is_none_or(|finalizers| finalizers.iter().all(|one| *one == *finalizer))
