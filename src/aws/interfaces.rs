@@ -18,7 +18,7 @@ const HURRIES: usize = 8;
 /// See [`HURRIES`].
 const HURRY: Duration = Duration::from_secs(100);
 /// Who has not asked again for so long does not wait any more.
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_secs(180);
 
 /// Who waits, and the last answer.
 #[derive(Debug, Default)]

@@ -70,8 +70,8 @@ impl Task<'_> {
         self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed
     }
 
-    /// A group that nobody belongs to, nor has to be taken out of, and that nobody saw end.
-    pub(super) async fn without_members(self, built: &Built) -> Outcome {
+    /// A group that nobody belongs to, nor has to be taken out of, and that nobody saw end: what it has stays, and is known.
+    pub(super) async fn without_members(mut self, built: &Built) -> Outcome {
         if !self.is_known() {
             // Somebody may have to be told why his Ingress belongs to nobody.
             self.report(built, &[], &Outcome::Settled).await;
@@ -80,6 +80,16 @@ impl Task<'_> {
             }
             return Outcome::Settled;
         }
+        let looked = match self.look(built).await {
+            Ok(()) => self.keep(built).await,
+            unknown => unknown,
+        };
+        let unproven = self.controller.notes().group(self.key).unproven;
+        let outcome = match (looked, unproven) {
+            (Err(outcome), _) => outcome,
+            (Ok(()), Some(until)) => Outcome::until_proven(until),
+            (Ok(()), None) => Outcome::Settled,
+        };
         let backend = self.controller.backend_group();
         let mut used = self
             .memory
@@ -101,7 +111,7 @@ impl Task<'_> {
                 super::CONFIRM_DELETION
             ),
         };
-        self.report(built, &[problem], &Outcome::Settled).await;
-        Outcome::Settled
+        self.report(built, &[problem], &outcome).await;
+        outcome
     }
 }

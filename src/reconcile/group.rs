@@ -590,14 +590,18 @@ impl Task<'_> {
     }
 }
 
+/// How soon to look again, at the earliest, at what has taken so long.
+pub(super) fn rarely(so_far: Duration) -> Duration {
+    (so_far / LATE).min(LATEST)
+}
+
 /// When to look again at what a plan has waited for, for so long.
 pub(super) fn waiting(waits: &[Wait], so_far: Duration) -> Outcome {
-    let rarely = (so_far / LATE).min(LATEST);
     let again = |wait: &Wait| match wait {
-        Wait::Targets { .. } => HEALTH.max(rarely),
-        Wait::Active(_) => PROVISIONING.max(rarely),
+        Wait::Targets { .. } => HEALTH.max(rarely(so_far)),
+        Wait::Active(_) => PROVISIONING.max(rarely(so_far)),
         Wait::Linger(_) => LINGER / 8,
-        Wait::Unused(_) => INTERFACES,
+        Wait::Unused(_) => INTERFACES.max(rarely(so_far)),
         // These units wake the group themselves; looking again is for the case that they could not.
         Wait::Backend | Wait::Name(_) => Duration::from_secs(30),
     };

@@ -1,6 +1,6 @@
 //! One task of the cluster network: the shared backend security group, and the rules on nodes and pods.
 
-use super::{Controller, Outcome, queue::Generation, refused, state};
+use super::{Controller, Outcome, group::rarely, queue::Generation, refused, state};
 use crate::{
     aws::{Class, Fault, INTERFACES},
     execute::Stopped,
@@ -68,13 +68,14 @@ impl Controller {
                     self.aws.is_unused(&Unit::Network, &backend.id).await
                 };
                 match unused {
-                    Ok(true) => {}
+                    Ok(true) => self.notes().network_waits_since = None,
                     Ok(false) => {
+                        let since = *self.notes().network_waits_since.get_or_insert_with(Instant::now);
                         plan.steps.retain(|step| !deletes(step));
                         if plan.steps.is_empty() {
                             return Outcome::Waiting {
                                 on: "network interfaces of deleted load balancers to go".to_owned(),
-                                again: INTERFACES,
+                                again: INTERFACES.max(rarely(since.elapsed())),
                             };
                         }
                     }
@@ -82,7 +83,8 @@ impl Controller {
                 }
             }
             if plan.steps.is_empty() {
-                let notes = self.notes();
+                let mut notes = self.notes();
+                notes.network_waits_since = None;
                 return match notes.network_unproven {
                     Some(until) => Outcome::until_proven(until),
                     None if notes.groupless.is_empty() => Outcome::Settled,

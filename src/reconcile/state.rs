@@ -151,6 +151,8 @@ pub struct Notes {
     pub network: NetworkMemory,
     /// Times in a row that AWS would not let go of the backend security group.
     pub network_in_use: u32,
+    /// Since when network interfaces keep the backend security group, which nobody wants any more.
+    pub network_waits_since: Option<Instant>,
     /// Instances that have no security group that can be chosen, and since when that is known.
     pub groupless: BTreeMap<InstanceId, Instant>,
     /// Since when the network's memory must not be believed until AWS was asked.

@@ -165,8 +165,7 @@ async fn swap(
 
     if let Some(step) = case.steps.iter().find(|step| step.action == Action::Delete) {
         bed.perform(case, step).await?;
-        bed.settle().await?;
-        for (part, difference) in run::differences(bed, case, step, &mut seen).await? {
+        for (part, difference) in run::settled_differences(bed, case, step, &mut seen).await? {
             outcome.differences.push((format!("{} {part}", step.name), difference));
         }
     }

@@ -1,6 +1,10 @@
 //! What a group does when its users, or others, do what they should not.
 
-use albacore_aws::{Options, call::Service};
+use albacore_aws::{
+    Options,
+    call::Service,
+    faults::{Fault, Kind},
+};
 use albacore_simulation::{
     api::{Refusal, Reply},
     bed::Bed,
@@ -299,6 +303,37 @@ async fn targets_that_never_become_healthy_are_asked_for_more_and_more_rarely() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_security_group_that_somebody_else_uses_is_asked_for_more_and_more_rarely() {
+    let bed = group().await;
+    let config = albacore_simulation::world::sdk_config(&bed.double).await;
+    let backend = {
+        let world = bed.double.world();
+        let mut groups = world.regions.values().flat_map(|region| &region.ec2.security_groups);
+        let backend = groups.find(|(_, group)| group.name.starts_with("k8s-traffic-"));
+        backend.expect("the backend security group").0.clone()
+    };
+    // Somebody's own load balancer has the backend security group too.
+    let subnets = bed.world.subnets.iter().filter(|(name, _)| name.starts_with("public"));
+    let theirs = aws_sdk_elasticloadbalancingv2::Client::new(&config)
+        .create_load_balancer()
+        .name("theirs")
+        .set_subnets(Some(subnets.map(|(_, id)| id.clone()).collect()))
+        .security_groups(&backend)
+        .send();
+    theirs.await.expect("a load balancer");
+    for name in ["good", "other"] {
+        bed.delete_ingress("shop", name);
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(bed.holds(), (1, 0, 0, 0), "theirs is left");
+    bed.take_calls();
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    let calls = bed.take_calls();
+    assert_eq!(calls.writes(), [""; 0]);
+    assert!((30..=100).contains(&calls.0.len()), "in two hours: {}", calls.0.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
     let mut bed = group().await;
     bed.stop().await;
@@ -347,6 +382,39 @@ async fn a_group_that_vanished_unseen_is_kept_until_somebody_confirms() {
         "its protection: {:#?}",
         calls.told()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_group_that_vanished_unseen_has_is_asked_for_when_nobody_can_know_it() {
+    let mut bed = Bed::new(Options::default()).await;
+    bed.double
+        .configure(|options| options.stale_reads = Duration::from_secs(15));
+    bed.double.inject(Fault::new(Kind::ReplyLost).of("CreateRule"));
+    bed.start();
+    bed.apply(good().object());
+    // AWS is asked what there is, shows nothing of it yet, and it begins anew.
+    let begins = |call: &albacore_aws::journal::Entry| call.operation == "CreateSecurityGroup";
+    while bed.double.journal().iter().filter(|call| begins(call)).count() < 3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bed.lose_ingress("shop", "good");
+    bed.settle_for(Duration::from_secs(120)).await;
+    assert_eq!(bed.holds().0, 1, "nobody saw that it should go");
+    bed.take_calls();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(
+        bed.take_calls().told(),
+        [""; 0],
+        "the load balancer is known, and stays"
+    );
+    let object = bed.list("albacore.dev/v1alpha1", "LoadBalancer").remove(0);
+    assert!(
+        object["status"]["problems"]
+            .to_string()
+            .contains("albacore.dev/confirm-deletion"),
+        "{object}"
+    );
+    assert_eq!(object["status"]["inFlight"], Value::Null);
 }
 
 #[tokio::test(start_paused = true)]
