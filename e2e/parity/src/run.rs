@@ -18,8 +18,9 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Differences that are still there after this are reported.
 const LASTING: Duration = Duration::from_secs(10);
