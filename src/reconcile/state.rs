@@ -130,6 +130,8 @@ impl GroupNotes {
 /// What is known of a binding's targets.
 #[derive(Clone, Debug, Default)]
 pub struct BindingNotes {
+    /// The target group that this is about.
+    target_group: Option<TargetGroupArn>,
     /// What AWS holds; `None` until it is known.
     pub observed: Option<TargetsObserved>,
     /// Targets that AWS refused, and when.
@@ -140,6 +142,20 @@ pub struct BindingNotes {
     pub failures: u32,
     /// The permission that its last task lacked.
     pub lack: Option<Lack>,
+}
+
+impl BindingNotes {
+    /// Forgets the targets of another target group: one that is made anew has the name of the one before, and its binding.
+    pub fn turn_to(&mut self, group: &TargetGroupArn) {
+        if self
+            .target_group
+            .replace(group.clone())
+            .is_some_and(|before| before != *group)
+        {
+            self.observed = None;
+            self.refused.clear();
+        }
+    }
 }
 
 /// Notes of every unit.

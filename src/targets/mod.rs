@@ -130,6 +130,7 @@ impl Controller {
         let (remembered, doubtful) = {
             let mut notes = self.notes();
             let notes = notes.binding(&binding.key);
+            notes.turn_to(&group);
             (notes.observed.clone(), notes.doubtful)
         };
         let observed = match remembered {

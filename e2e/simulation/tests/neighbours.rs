@@ -2,6 +2,7 @@
 
 use albacore_aws::Options;
 use albacore_simulation::{
+    api::{Refusal, Reply},
     bed::Bed,
     objects::{self, Ingress},
 };
@@ -243,6 +244,33 @@ fn registered(bed: &Bed) -> usize {
         .flat_map(|group| group.targets.values())
         .filter(|target| target.deregistered.is_none())
         .count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_group_that_is_made_anew_gets_its_targets_though_the_old_binding_is_still_there() {
+    let bed = bed().await;
+    let both = || member("a", "1", &[("/a", "a"), ("/b", "b")]).object();
+    bed.apply(both());
+    bed.settle().await;
+    let before = (bed.holds().3, registered(&bed));
+    assert_eq!(before, (2, 6));
+    bed.api.set_faults(|request| {
+        if request.resource.kind == "TargetGroupBinding" && request.verb == "delete" {
+            return Reply::Refuse(Refusal {
+                code: 503,
+                reason: "ServiceUnavailable",
+                message: "etcd has no leader".to_owned(),
+            });
+        }
+        Reply::Serve
+    });
+    bed.apply(member("a", "1", &[("/a", "a")]).object());
+    let minute = std::time::Duration::from_secs(60);
+    tokio::time::sleep(minute).await;
+    assert_eq!((bed.holds().3, registered(&bed)), (1, 3), "its target group is gone");
+    bed.apply(both());
+    tokio::time::sleep(minute).await;
+    assert_eq!((bed.holds().3, registered(&bed)), before);
 }
 
 #[tokio::test(start_paused = true)]
