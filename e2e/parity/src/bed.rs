@@ -4,7 +4,10 @@ use crate::case::{Action, Case, Step};
 use albacore_aws::{Double, Options as AwsOptions, World, iam::Policy};
 use albacore_cluster::{Cluster, NodeSpec, Options};
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use std::{
@@ -445,6 +448,34 @@ impl Bed {
         Ok(())
     }
 
+    /// Waits until the EndpointSlices of a case's Services say of its pods what these say of themselves: Kubernetes writes
+    /// them later.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn await_endpoints(&self, case: &Case) -> Result<()> {
+        let namespaces = namespaces(case)?;
+        self.cluster
+            .wait_for("the EndpointSlices to name the pods", PATIENCE, async || {
+                for namespace in &namespaces {
+                    let list = ListParams::default();
+                    let pods = Api::<Pod>::namespaced(self.client(), namespace).list(&list).await?;
+                    let services = Api::<Service>::namespaced(self.client(), namespace).list(&list).await?;
+                    let slices = Api::<EndpointSlice>::namespaced(self.client(), namespace)
+                        .list(&list)
+                        .await?;
+                    if !services
+                        .iter()
+                        .all(|service| is_told(service, &pods.items, &slices.items))
+                    {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(()))
+            })
+            .await
+    }
+
     async fn await_pods(&self, case: &Case) -> Result<()> {
         let namespaces = namespaces(case)?;
         self.cluster
@@ -580,6 +611,34 @@ fn certificates() -> Result<Value> {
 /// The documents of a YAML stream.
 fn documents(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n---").filter(|document| document.contains("kind:"))
+}
+
+/// Whether the EndpointSlices of a Service have all of its pods, ready or not as they are.
+fn is_told(service: &Service, pods: &[Pod], slices: &[EndpointSlice]) -> bool {
+    let spec = service.spec.clone().unwrap_or_default();
+    let Some(selector) = spec.selector.filter(|_| spec.type_.as_deref() != Some("ExternalName")) else {
+        return true;
+    };
+    let of_service =
+        |slice: &&EndpointSlice| slice.labels().get("kubernetes.io/service-name") == Some(&service.name_any());
+    let endpoints = slices.iter().filter(of_service).flat_map(|slice| &slice.endpoints);
+    let told: BTreeMap<&String, Option<bool>> = endpoints
+        .flat_map(|endpoint| {
+            let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready);
+            endpoint.addresses.iter().map(move |address| (address, ready))
+        })
+        .collect();
+    let selected = |pod: &&Pod| selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
+    let staying = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+    pods.iter().filter(selected).filter(staying).all(|pod| {
+        let status = pod.status.clone().unwrap_or_default();
+        let mut conditions = status.conditions.unwrap_or_default().into_iter();
+        let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            || spec.publish_not_ready_addresses == Some(true);
+        status
+            .pod_ip
+            .is_none_or(|address| told.get(&address) == Some(&Some(ready)))
+    })
 }
 
 /// Whether the recordings applied this document only when everything else was there.

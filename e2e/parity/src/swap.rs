@@ -182,6 +182,7 @@ async fn load(bed: &mut Bed, case: &Case) -> Result<Seen> {
     for step in &steps {
         bed.perform(case, step).await?;
         bed.await_rollouts(case).await?;
+        bed.await_endpoints(case).await?;
         let held = Held::read(bed.client(), &namespaces(case)?).await?;
         names = run::names(bed, case, &held, &state, &mut seen);
         replay.name_pods(&case.recorded(&step.name, "state.json")?, &held.pods);
