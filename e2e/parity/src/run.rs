@@ -85,13 +85,10 @@ async fn try_run(bed: &mut Bed, case: &Case, outcome: &mut Outcome) -> Result<()
         if case.starts_late && step.name == "step1" {
             bed.start_controller(&case.name).await?;
         }
-        let differences = settled_differences(bed, case, step, &mut seen).await?;
+        judge(bed, case, step, &mut seen, outcome).await?;
         let calls: usize = bed.calls().values().sum();
         outcome.calls.push((step.name.clone(), calls - before));
         before = calls;
-        for (part, difference) in differences {
-            outcome.differences.push((format!("{} {part}", step.name), difference));
-        }
     }
     Ok(())
 }
@@ -131,22 +128,26 @@ pub(crate) fn names(bed: &Bed, case: &Case, held: &Held, state: &Value, seen: &m
     names
 }
 
-/// How what is there differs once AWS is not called any more. On a busy machine albacore may have paused in the middle of
-/// its work: what differs counts when it still does after a while.
-pub(crate) async fn settled_differences(
+/// Notes how what is there differs once AWS is not called any more. On a busy machine albacore may have paused in the
+/// middle of its work: what differs counts when it still does after a while.
+pub(crate) async fn judge(
     bed: &mut Bed,
     case: &Case,
     step: &Step,
     seen: &mut Seen,
-) -> Result<Vec<(&'static str, Difference)>> {
+    outcome: &mut Outcome,
+) -> Result<()> {
     let since = Instant::now();
-    loop {
+    let found = loop {
         bed.settle().await?;
         let found = differences(bed, case, step, seen).await?;
         if found.is_empty() || since.elapsed() > LASTING {
-            return Ok(found);
+            break found;
         }
-    }
+    };
+    let named = |(part, difference)| (format!("{} {part}", step.name), difference);
+    outcome.differences.extend(found.into_iter().map(named));
+    Ok(())
 }
 
 async fn differences(

@@ -165,9 +165,7 @@ async fn swap(
 
     if let Some(step) = case.steps.iter().find(|step| step.action == Action::Delete) {
         bed.perform(case, step).await?;
-        for (part, difference) in run::settled_differences(bed, case, step, &mut seen).await? {
-            outcome.differences.push((format!("{} {part}", step.name), difference));
-        }
+        run::judge(bed, case, step, &mut seen, outcome).await?;
     }
     Ok(())
 }

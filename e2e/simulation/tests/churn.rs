@@ -1,10 +1,6 @@
 //! A day in which everything comes and goes under new names: what the controller remembers of it goes too.
 
-use albacore_simulation::{
-    api::{Refusal, Reply},
-    objects,
-    scale::Scale,
-};
+use albacore_simulation::{api::Reply, objects, scale::Scale};
 use std::time::Duration;
 use tikv_jemalloc_ctl::{epoch, stats};
 use tokio::time::{Instant, sleep_until};
@@ -32,11 +28,7 @@ async fn held_after(hours: usize) -> usize {
     let mut scale = Scale::new(GROUPS * HOURS).await;
     // kube's recorder keeps what it told for minutes by the clock on the wall, which hardly moves here.
     scale.bed.api.set_faults(|request| match request.resource.kind {
-        "Event" => Reply::Refuse(Refusal {
-            code: 503,
-            reason: "ServiceUnavailable",
-            message: "nobody is told".to_owned(),
-        }),
+        "Event" => Reply::unavailable(),
         _ => Reply::Serve,
     });
     let began = Instant::now();

@@ -2,7 +2,7 @@
 
 use albacore_aws::Options;
 use albacore_simulation::{
-    api::{Refusal, Reply},
+    api::Reply,
     bed::Bed,
     objects::{self, Ingress},
 };
@@ -256,11 +256,7 @@ async fn a_target_group_that_is_made_anew_gets_its_targets_though_the_old_bindin
     assert_eq!(before, (2, 6));
     bed.api.set_faults(|request| {
         if request.resource.kind == "TargetGroupBinding" && request.verb == "delete" {
-            return Reply::Refuse(Refusal {
-                code: 503,
-                reason: "ServiceUnavailable",
-                message: "etcd has no leader".to_owned(),
-            });
+            return Reply::unavailable();
         }
         Reply::Serve
     });

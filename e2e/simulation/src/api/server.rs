@@ -46,6 +46,17 @@ pub enum Reply {
     Lose,
 }
 
+impl Reply {
+    /// It is refused, as by an API server that cannot reach its storage.
+    pub fn unavailable() -> Self {
+        Self::Refuse(Refusal::new(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ))
+    }
+}
+
 type Faults = Box<dyn FnMut(&Request) -> Reply + Send>;
 pub(super) type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;

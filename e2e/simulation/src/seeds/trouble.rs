@@ -1,10 +1,7 @@
 //! What goes wrong, drawn at random: processes, the ways between them and AWS and the API server, and both of those.
 
 use super::staff::Staff;
-use crate::{
-    api::{Refusal, Reply},
-    bed::Bed,
-};
+use crate::{api::Reply, bed::Bed};
 use albacore_aws::{
     call::Service,
     faults::{Fault, Kind},
@@ -78,11 +75,7 @@ fn kubernetes_fails(rng: &mut Rng, bed: &Bed) -> String {
         if lost && draw.bool() {
             return Reply::Lose;
         }
-        Reply::Refuse(Refusal {
-            code: 503,
-            reason: "ServiceUnavailable",
-            message: "the server is currently unable to handle the request".to_owned(),
-        })
+        Reply::unavailable()
     });
     format!("{often} % of all requests to the API server fail, lost: {lost}")
 }
