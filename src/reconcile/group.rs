@@ -237,11 +237,10 @@ impl Task<'_> {
         self.memory.verified = wished;
         let mut notes = self.controller.notes();
         let notes = notes.group(self.key);
-        let doubted = notes.doubtful.is_some();
         // A doubt that is younger than what was read stays.
         notes.doubtful = notes.doubtful.filter(|since| *since > as_of);
-        let since = notes.made.or(missing.then(|| self.controller.led_since()));
-        notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
+        let since = notes.written.or(missing.then(|| self.controller.led_since()));
+        notes.unproven = since.and_then(state::unproven);
         Ok(())
     }
 
@@ -260,7 +259,7 @@ impl Task<'_> {
         Ok(Some(intent))
     }
 
-    /// Performs steps; from then on what they make may be there, whatever AWS shows.
+    /// Performs steps; from then on AWS may hold what they leave, whatever it shows.
     pub(super) async fn execute(&mut self, steps: &[Step], generation: &mut Generation) -> Result<(), Stopped> {
         let ran = self
             .controller
@@ -277,8 +276,8 @@ impl Task<'_> {
         };
         let mut notes = self.controller.notes();
         let notes = notes.group(self.key);
-        if steps[..sent].iter().any(|step| step.call.adds()) {
-            notes.made = Some(Instant::now());
+        if sent > 0 {
+            notes.written = Some(Instant::now());
         }
         let joins = |step: &Step| {
             matches!(

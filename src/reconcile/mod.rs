@@ -283,7 +283,7 @@ impl Controller {
                 let mut notes = self.notes();
                 let notes = notes.group(&group_of(&object.spec.group));
                 notes.in_flight = !status.in_flight.is_empty();
-                notes.made = notes.in_flight.then_some(now);
+                notes.written = notes.in_flight.then_some(now);
                 notes.shown = Some(report::fingerprint(status));
                 // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
                 // later version: nothing is known, and it is not new.
@@ -305,7 +305,7 @@ impl Controller {
         let in_flight = !status.in_flight.is_empty();
         notes.network_doubtful = (in_flight || (strangers && status.applied.is_some())).then_some(now);
         notes.network_unsaved = in_flight;
-        notes.network_made = in_flight.then_some(now);
+        notes.network_written = in_flight.then_some(now);
         notes.network = status.applied.as_deref().and_then(memory::decode).unwrap_or_default();
         Ok(())
     }

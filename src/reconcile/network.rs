@@ -169,8 +169,8 @@ impl Controller {
         notes.network.observed = read;
         // A doubt that is younger than what was read stays.
         notes.network_doubtful = notes.network_doubtful.filter(|since| *since > as_of);
-        let since = notes.network_made.or(missing.then(|| self.led_since()));
-        notes.network_unproven = since.filter(|_| doubtful || missing).and_then(state::unproven);
+        let since = notes.network_written.or(missing.then(|| self.led_since()));
+        notes.network_unproven = since.and_then(state::unproven);
         notes.network_read = true;
         Ok(None)
     }
@@ -189,9 +189,7 @@ impl Controller {
             let ran = self.executor.run(step, &Unit::Network, generation, &mut observed).await;
             let mut notes = self.notes();
             notes.network.observed = observed.clone();
-            if step.iter().any(|step| step.call.adds()) {
-                notes.network_made = Some(Instant::now());
-            }
+            notes.network_written = Some(Instant::now());
             match ran {
                 Ok(()) => {}
                 Err(Stopped::Superseded) => return Err(Outcome::Superseded),

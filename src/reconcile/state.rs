@@ -66,9 +66,9 @@ pub struct GroupNotes {
     pub unsaved: bool,
     /// Whether its object says that something is in flight.
     pub in_flight: bool,
-    /// When something was last made for it, or may have been: what AWS does not show soon after may still be there.
-    pub made: Option<Instant>,
-    /// When AWS is to be read again, since it was read so soon after something was made.
+    /// When something was last written to AWS for it, or may have been: AWS may show what was there before for a while.
+    pub written: Option<Instant>,
+    /// When AWS is to be read again, since it was read so soon after something was written.
     pub unproven: Option<Instant>,
     /// Since when nothing was to be done but to wait.
     pub waits_since: Option<Instant>,
@@ -175,9 +175,9 @@ pub struct Notes {
     pub network_doubtful: Option<Instant>,
     /// Whether Kubernetes holds another memory of the network, or one that says that something is in flight.
     pub network_unsaved: bool,
-    /// When something was last made for the network, or may have been.
-    pub network_made: Option<Instant>,
-    /// When AWS is to be read again, since it was read so soon after something was made.
+    /// When something was last written to AWS for the network, or may have been.
+    pub network_written: Option<Instant>,
+    /// When AWS is to be read again, since it was read so soon after something was written.
     pub network_unproven: Option<Instant>,
     /// Whether AWS was asked once for what is not remembered.
     pub network_read: bool,
@@ -187,13 +187,13 @@ pub struct Notes {
     pub network_lack: Option<Lack>,
 }
 
-/// Reads of AWS lag behind writes: what was made within this time and is not shown may still be there. AWS names no bound
-/// ("eventual consistency"); seconds are usual, so a minute is generous.
+/// Reads of AWS lag behind writes: what was made within this time and is not shown may still be there, and what is shown
+/// may be changed or gone. AWS names no bound ("eventual consistency"); seconds are usual, so a minute is generous.
 pub(super) const LAG: Duration = Duration::from_secs(60);
 
-/// Until when a read proves nothing by what it lacks of what was made at that moment; `None` when it does.
-pub fn unproven(made: Instant) -> Option<Instant> {
-    Some(made + LAG).filter(|until| *until > Instant::now())
+/// Until when a read does not prove what was written at that moment; `None` when it does.
+pub fn unproven(written: Instant) -> Option<Instant> {
+    Some(written + LAG).filter(|until| *until > Instant::now())
 }
 
 impl Notes {

@@ -49,12 +49,20 @@ impl Judge {
         // AWS follows within the moment in which a wish changes.
         self.note(wishes);
         let now = held(double);
-        let most = if self.replaces { 2 } else { 1 };
         let mut count: BTreeMap<&Part, usize> = BTreeMap::new();
         for part in now.values() {
             *count.entry(part).or_default() += 1;
         }
-        if let Some((part, count)) = count.into_iter().find(|(_, count)| *count > most) {
+        let of_load_balancer = if self.replaces { 2 } else { 1 };
+        let most = |(stack, resource): &Part| match resource.as_str() {
+            "LoadBalancer" | "ManagedLBSecurityGroup" => of_load_balancer,
+            // A target group belongs to one load balancer ("Target groups for your Application Load Balancers").
+            _ => {
+                let load_balancer = (stack.clone(), "LoadBalancer".to_owned());
+                of_load_balancer * count.get(&load_balancer).copied().unwrap_or(1)
+            }
+        };
+        if let Some((part, count)) = count.iter().find(|(part, count)| **count > most(part)) {
             return Err(format!("there are {count} of {part:?} at once"));
         }
         for (arn, part) in &self.seen {

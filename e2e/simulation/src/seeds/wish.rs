@@ -51,6 +51,9 @@ pub struct Wishes {
     nodes: BTreeSet<usize>,
     /// Stacks whose last member vanished without anybody seeing it, and the backends it had.
     lost: BTreeMap<String, BTreeSet<String>>,
+    /// Stacks whose last member was deleted before anybody had put a finalizer on it: that may go unseen. What the stack
+    /// has is that of an earlier member.
+    unclaimed: BTreeSet<String>,
     /// Whether wishes may come that take another load balancer or target group.
     replaces: bool,
 }
@@ -104,6 +107,7 @@ impl Wishes {
             pods: SERVICES.into_iter().map(|name| (name, BTreeSet::new())).collect(),
             nodes: (0..3).collect(),
             lost: BTreeMap::new(),
+            unclaimed: BTreeSet::new(),
             replaces: rng.u8(..4) == 0,
         }
     }
@@ -161,6 +165,7 @@ impl Wishes {
         };
         let said = format!("{name} becomes {member:?}");
         self.lost.remove(&member.stack(&name));
+        self.unclaimed.remove(&member.stack(&name));
         self.members.insert(name.clone(), member);
         bed.apply(self.render(&name));
         said
@@ -170,9 +175,20 @@ impl Wishes {
         let Some(name) = self.any_member(rng) else {
             return "nothing to delete".to_owned();
         };
-        self.members.remove(&name);
-        bed.delete_ingress("shop", &name);
+        self.end_member(&name, bed);
         format!("{name} is deleted")
+    }
+
+    fn end_member(&mut self, name: &str, bed: &Bed) {
+        let Some(member) = self.members.remove(name) else {
+            return;
+        };
+        let stack = member.stack(name);
+        let is_last = self.members.iter().all(|(name, other)| other.stack(name) != stack);
+        if is_last && finalizers(bed, name).is_empty() {
+            self.unclaimed.insert(stack);
+        }
+        bed.delete_ingress("shop", name);
     }
 
     /// An Ingress vanishes unseen.
@@ -202,9 +218,8 @@ impl Wishes {
     }
 
     fn delete_all(&mut self, bed: &Bed) -> String {
-        for name in std::mem::take(&mut self.members).into_keys() {
-            bed.delete_ingress("shop", &name);
-        }
+        let names: Vec<String> = self.members.keys().cloned().collect();
+        names.iter().for_each(|name| self.end_member(name, bed));
         "all are deleted".to_owned()
     }
 
@@ -339,14 +354,15 @@ impl Wishes {
         needed
     }
 
-    /// Whether a stack lost its last member unseen.
+    /// Whether a stack may have lost its last member unseen.
     pub fn is_lost(&self, stack: &str) -> bool {
-        self.lost.contains_key(stack)
+        self.lost.contains_key(stack) || self.unclaimed.contains(stack)
     }
 
     /// What was lost is to go, users say.
     pub fn confirm_losses(&mut self) {
         self.lost.clear();
+        self.unclaimed.clear();
     }
 }
 
@@ -371,9 +387,13 @@ fn pod_of(bed: &Bed, service: &str, number: usize) -> Value {
 /// Whether an Ingress carries no other group's finalizer than this one's.
 fn stands_only_in(bed: &Bed, name: &str, group: &GroupKey) -> bool {
     let finalizer = group.finalizer();
+    finalizers(bed, name).iter().all(|one| *one == *finalizer)
+}
+
+fn finalizers(bed: &Bed, name: &str) -> Vec<Value> {
     let object = bed.get(INGRESS.0, INGRESS.1, "shop", name).unwrap_or_default();
     let finalizers = object["metadata"]["finalizers"].as_array();
-    finalizers.is_none_or(|finalizers| finalizers.iter().all(|one| *one == *finalizer))
+    finalizers.cloned().unwrap_or_default()
 }
 
 /// Whether an Ingress is there and being deleted: it cannot be written again before it is gone.
