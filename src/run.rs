@@ -44,6 +44,8 @@ pub async fn run(config: Config) -> Result<()> {
     metrics.watch(budget.clone());
     let place = aws::discover(&config.aws, &budget).await?;
     let aws = Aws::connect(&config.aws, &place, budget, Clock::system()).await?;
+    let cache = aws.clone();
+    metrics.watch_cache(move || cache.cache());
 
     let clients = k8s::connect(config.kubeconfig.as_deref()).await?;
     let (stop, stopped) = flag::channel(false);

@@ -12,6 +12,7 @@ use super::{
     observe::{Observe, TAGGED},
 };
 use crate::{
+    budget::Saving,
     model::*,
     plan::{Observed, ObservedSecurityGroup},
 };
@@ -33,6 +34,8 @@ pub(super) type Sheet = tokio::sync::Mutex<Option<Lists>>;
 #[derive(Debug)]
 pub(super) struct Lists {
     taken: Instant,
+    /// What it took to list it.
+    calls: u64,
     load_balancers: Vec<elb::LoadBalancer>,
     target_groups: Vec<elb::TargetGroup>,
     security_groups: Vec<ObservedSecurityGroup>,
@@ -72,7 +75,10 @@ impl Observe<'_> {
         let mut sheet = sheet.lock().await;
         // Taken out: one that AWS no longer agrees with is not put back.
         let mut lists = match sheet.take().filter(|lists| lists.taken >= as_of) {
-            Some(lists) => lists,
+            Some(lists) => {
+                self.aws.budget.save(Saving::Census, lists.calls);
+                lists
+            }
             None => self.lists().await?,
         };
         let load_balancers: Vec<elb::LoadBalancer> = lists
@@ -120,17 +126,20 @@ impl Observe<'_> {
 
     async fn lists(&self) -> Result<Lists, Fault> {
         let taken = Instant::now();
+        let before = self.aws.budget.spent(self.unit).calls;
         let vpc = Some(self.settings.vpc.as_str());
         let mut load_balancers = self.load_balancers().await?;
         load_balancers
             .retain(|lb| lb.r#type == Some(elb::LoadBalancerTypeEnum::Application) && lb.vpc_id.as_deref() == vpc);
         let mut target_groups = self.target_groups().await?;
         target_groups.retain(|group| group.vpc_id.as_deref() == vpc);
+        let security_groups = self.managed_security_groups().await?;
         Ok(Lists {
             taken,
+            calls: self.aws.budget.spent(self.unit).calls - before,
             load_balancers,
             target_groups,
-            security_groups: self.managed_security_groups().await?,
+            security_groups,
             tags: BTreeMap::new(),
         })
     }

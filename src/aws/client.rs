@@ -218,17 +218,17 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
+    let mut again = false;
     loop {
-        let permit = budget
-            .acquire(Ask {
-                service: what.0,
-                operation: what.1,
-                lane,
-                unit: unit.clone(),
-            })
-            .await;
+        let ask = Ask {
+            service: what.0,
+            operation: what.1,
+            lane,
+            unit: unit.clone(),
+        };
+        let permit = budget.acquire(ask).again(again).await;
         match send(permit, call()).await {
-            Err(fault) if fault.class == super::Class::Throttled => {}
+            Err(fault) if fault.class == super::Class::Throttled => again = true,
             answer => return answer,
         }
     }

@@ -189,7 +189,7 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// The class of a code. Sources: "Common errors" and each operation's errors in the API references of Elastic Load
-/// Balancing, EC2 ("Error codes for the Amazon EC2 API") and ACM.
+/// Balancing, EC2 ("Error codes for the Amazon EC2 API"), ACM and Route 53.
 fn class_of(code: &str) -> Class {
     match code {
         "Throttling"
@@ -199,6 +199,7 @@ fn class_of(code: &str) -> Class {
         | "TooManyRequestsException"
         | "RequestThrottled"
         | "RequestThrottledException"
+        | "PriorRequestNotComplete"
         | "SlowDown"
         | "BandwidthLimitExceeded" => Class::Throttled,
 
@@ -299,6 +300,9 @@ mod tests {
         for (code, class) in [
             ("Throttling", Class::Throttled),
             ("RequestLimitExceeded", Class::Throttled),
+            ("ThrottlingException", Class::Throttled),
+            ("TooManyRequestsException", Class::Throttled),
+            ("PriorRequestNotComplete", Class::Throttled),
             ("TargetGroupNotFound", Class::Missing),
             ("LoadBalancerNotFound", Class::Missing),
             ("RuleNotFound", Class::Missing),

@@ -22,11 +22,12 @@ mod resolve;
 pub use client::{AwsConfig, Place, discover};
 pub use fault::{Class, Fault, Lack};
 pub use interfaces::INTERFACES;
+pub use lookup::CacheFigures;
 
 use crate::{
     budget::{Ask, Budget, Permit, Service},
     model::{Lane, TargetGroupArn, Unit},
-    plan::Mutation,
+    plan::{Mutation, Step},
     telemetry::Clock,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -38,6 +39,7 @@ use lookup::Lookup;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// AWS, as seen from one account, region and VPC; clones share everything.
@@ -91,24 +93,34 @@ impl Aws {
     fn with(clients: Clients, budget: Budget, clock: Clock) -> Self {
         Self {
             clients,
+            lookup: Lookup::new(budget.clone()),
             budget,
             clock,
-            lookup: Lookup::default(),
             census: Census::default(),
             interfaces: Arc::default(),
             made: Arc::default(),
         }
     }
 
-    /// Waits for the token of a mutation.
-    pub async fn permit_for(&self, call: &Mutation, lane: Lane, unit: &Unit) -> Permit {
+    /// Waits for the token of a mutation, or for the next one if `again`.
+    pub async fn permit_for(&self, call: &Mutation, lane: Lane, unit: &Unit, again: bool) -> Permit {
         let ask = Ask {
             service: service_of(call),
             operation: call.operation(),
             lane,
             unit: unit.clone(),
         };
-        self.budget.acquire(ask).await
+        self.budget.acquire(ask).again(again).await
+    }
+
+    /// How long until these steps of a unit have their tokens.
+    pub fn forecast(&self, steps: &[Step], unit: &Unit) -> Duration {
+        let calls: Vec<_> = steps
+            .iter()
+            .map(|step| (service_of(&step.call), step.call.operation()))
+            .collect();
+        let lane = steps.iter().map(|step| step.lane).max().unwrap_or(Lane::Change);
+        self.budget.forecast(&calls, lane, unit)
     }
 
     /// Whether this process made a target group and has not put a target into it.
@@ -124,6 +136,11 @@ impl Aws {
     /// Forgets what was spent for a unit that is gone.
     pub fn forget(&self, unit: &Unit) {
         self.budget.forget(unit);
+    }
+
+    /// How lookups were answered so far.
+    pub fn cache(&self) -> CacheFigures {
+        self.lookup.figures()
     }
 
     fn made_groups(&self) -> std::sync::MutexGuard<'_, BTreeSet<TargetGroupArn>> {

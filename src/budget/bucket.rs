@@ -4,7 +4,7 @@ use super::table::Rate;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, FakeRelativeClock},
-    middleware::NoOpMiddleware,
+    middleware::StateInformationMiddleware,
     state::{InMemoryState, NotKeyed},
 };
 use std::{num::NonZeroU32, time::Duration};
@@ -23,13 +23,15 @@ const TOO_SLOW_TO_HALVE: f64 = 1.0;
 /// governor keeps the arithmetic, at a fixed quota; a lower rate is the same quota on a slower clock, so that relearning the
 /// rate loses nothing. That is why the clock is governor's hand-moved one: it follows tokio's time times `speed`.
 pub struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, NoOpMiddleware<governor::nanos::Nanos>>,
+    limiter: RateLimiter<NotKeyed, InMemoryState, FakeRelativeClock, StateInformationMiddleware>,
     clock: FakeRelativeClock,
     /// How far `clock` was moved.
     moved: Instant,
     /// Share (0–1] of the ceiling that AWS is believed to grant.
     speed: f64,
     ceiling: Rate,
+    /// Tokens that were left when `clock` was last moved, but for the reserve; at most the tokens of `limiter`.
+    left: f64,
     /// Tokens set aside for the first lane, and how many there should be.
     reserve: (u32, u32),
     /// A token taken for a call that then had to wait for its account's bucket: kept for the head of the line.
@@ -47,10 +49,11 @@ impl Bucket {
             .expect("rates are at most 10000 a second, so a period is never zero")
             .allow_burst(burst);
         Self {
-            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
+            limiter: RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware(),
             clock,
             moved: now,
             speed: 1.0,
+            left: f64::from(burst.get()),
             reserve: (reserve, reserve),
             kept: false,
             halved: None,
@@ -63,8 +66,7 @@ impl Bucket {
         if std::mem::take(&mut self.kept) {
             return Ok(());
         }
-        self.clock.advance((now - self.moved).mul_f64(self.speed));
-        self.moved = now;
+        self.move_on(now);
         while !first && self.reserve.0 < self.reserve.1 {
             self.draw()?;
             self.reserve.0 += 1;
@@ -78,12 +80,24 @@ impl Bucket {
         }
     }
 
-    fn draw(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|not_until| {
-            let wait = not_until.wait_time_from(self.clock.now()).div_f64(self.speed);
-            // Rounded up, lest a sleeper wakes a hair too early and sleeps again.
-            wait + Duration::from_nanos(1)
-        })
+    fn move_on(&mut self, now: Instant) {
+        self.left = self.unreserved(now);
+        self.clock.advance((now - self.moved).mul_f64(self.speed));
+        self.moved = now;
+    }
+
+    fn draw(&mut self) -> Result<(), Duration> {
+        match self.limiter.check() {
+            Ok(after) => {
+                self.left = f64::from(after.remaining_burst_capacity());
+                Ok(())
+            }
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(self.clock.now()).div_f64(self.speed);
+                // Rounded up, lest a sleeper wakes a hair too early and sleeps again.
+                Err(wait + Duration::from_nanos(1))
+            }
+        }
     }
 
     /// Keeps a token that was taken for a call that cannot go yet.
@@ -96,9 +110,9 @@ impl Bucket {
     pub fn refused(&mut self, sent: Instant, now: Instant) -> bool {
         self.reserve.0 = 0;
         self.kept = false;
-        self.clock.advance((now - self.moved).mul_f64(self.speed));
-        self.moved = now;
+        self.move_on(now);
         while self.limiter.check().is_ok() {}
+        self.left = 0.0;
         let news = self.halved.is_none_or(|halved| sent > halved);
         if self.ceiling.per_second < TOO_SLOW_TO_HALVE || !news {
             return false;
@@ -116,6 +130,16 @@ impl Bucket {
     /// Tokens a second that AWS is believed to grant now.
     pub fn per_second(&self) -> f64 {
         self.ceiling.per_second * self.speed
+    }
+
+    /// Tokens that are left, to within one.
+    pub fn tokens(&self, now: Instant) -> f64 {
+        f64::from(self.reserve.0) + self.unreserved(now)
+    }
+
+    fn unreserved(&self, now: Instant) -> f64 {
+        let filled = self.left + (now - self.moved).as_secs_f64() * self.per_second();
+        filled.min(f64::from(self.ceiling.burst.saturating_sub(self.reserve.1).max(1)))
     }
 }
 
@@ -138,6 +162,23 @@ mod tests {
         let mut bucket = Bucket::new(REGISTER, 0, start);
         assert_eq!(drain(&mut bucket, false, start), 20);
         assert_eq!(drain(&mut bucket, false, start + Duration::from_millis(1001)), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_told() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(REGISTER, 4, start);
+        let told = |bucket: &Bucket, seconds| bucket.tokens(start + Duration::from_secs(seconds)).round();
+        assert_eq!(told(&bucket, 0), 20.0);
+        assert_eq!(drain(&mut bucket, false, start), 16);
+        assert_eq!(
+            [0, 1, 2, 60].map(|seconds| told(&bucket, seconds)),
+            [4.0, 8.0, 12.0, 20.0]
+        );
+        assert_eq!(drain(&mut bucket, true, start), 4);
+        assert_eq!([0, 1, 60].map(|seconds| told(&bucket, seconds)), [0.0, 4.0, 16.0]);
+        bucket.refused(start, start + Duration::from_secs(1));
+        assert_eq!([1, 2, 3].map(|seconds| told(&bucket, seconds)), [0.0, 2.0, 4.0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,6 +30,27 @@ impl Line {
         turns.waiting.entry(turn.to_owned()).or_default().push_back(ticket);
     }
 
+    /// Puts an ask where it stood when it was served: AWS refused it, so it was not its turn yet.
+    pub fn push_front(&mut self, lane: Lane, turn: &str, ticket: Ticket) {
+        let turns = self.lanes.entry(lane).or_default();
+        turns.order.retain(|asker| asker != turn);
+        turns.order.push_front(turn.to_owned());
+        turns.waiting.entry(turn.to_owned()).or_default().push_front(ticket);
+    }
+
+    /// How many are served before the last of `asks` more of an asker.
+    pub fn ahead(&self, lane: Lane, turn: &str, asks: usize) -> usize {
+        let more_urgent = self.lanes.range(..lane).flat_map(|(_, turns)| turns.waiting.values());
+        let own = |turns: &Turns| turns.waiting.get(turn).map_or(0, VecDeque::len);
+        let of_lane = self.lanes.get(&lane).map_or(0, |turns| {
+            // Everybody else has a turn for each of its turns.
+            let own = own(turns);
+            let others = turns.waiting.iter().filter(|(asker, _)| *asker != turn);
+            own + others.map(|(_, queue)| queue.len().min(own + asks)).sum::<usize>()
+        });
+        more_urgent.map(VecDeque::len).sum::<usize>() + of_lane
+    }
+
     /// Who is served next.
     pub fn head(&self) -> Option<(Lane, Ticket)> {
         let (&lane, turns) = self.lanes.first_key_value()?;
@@ -100,6 +121,37 @@ mod tests {
         line.push(Lane::Audit, "other", 6);
         assert_eq!(line.head(), Some((Lane::Targets, 5)));
         assert_eq!(served(&mut line), [5, 1, 4, 2, 3, 6]);
+    }
+
+    #[test]
+    fn who_was_refused_keeps_the_place() {
+        let mut line = Line::default();
+        for (turn, ticket) in [("a", 1), ("b", 2), ("a", 3), ("b", 4)] {
+            line.push(Lane::Change, turn, ticket);
+        }
+        assert_eq!(line.pop(), Some(1));
+        line.push_front(Lane::Change, "a", 1);
+        assert_eq!(served(&mut line), [1, 2, 3, 4]);
+        line.push_front(Lane::Change, "c", 5);
+        assert_eq!(served(&mut line), [5]);
+    }
+
+    #[test]
+    fn who_comes_is_told_how_many_are_served_before() {
+        let mut line = Line::default();
+        for ticket in 0..100 {
+            line.push(Lane::Change, "noisy", ticket);
+        }
+        line.push(Lane::Targets, "noisy", 100);
+        line.push(Lane::Tidy, "noisy", 101);
+        assert_eq!(
+            line.ahead(Lane::Change, "quiet", 3),
+            4,
+            "a turn of the other for each, and the urgent one"
+        );
+        assert_eq!(line.ahead(Lane::Change, "noisy", 3), 101);
+        assert_eq!(line.ahead(Lane::Targets, "quiet", 1), 1);
+        assert_eq!(line.ahead(Lane::Tidy, "quiet", 1), 102);
     }
 
     #[test]

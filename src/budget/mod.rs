@@ -13,7 +13,7 @@ pub mod ledger;
 pub mod line;
 pub mod table;
 
-pub use ledger::{Kind, Ledger, Outcome, Spent};
+pub use ledger::{Kind, Ledger, Namespaces, Outcome, Saving, Spent};
 pub use table::{BucketName, BudgetOverride, Rate, Service};
 
 use crate::model::{Lane, Unit};
@@ -72,15 +72,14 @@ pub struct Ask {
     pub unit: Unit,
 }
 
-impl Ask {
-    /// Who takes turns with whom: namespaces; a group that spans namespaces counts as one of its own.
-    fn turn(&self) -> String {
-        use crate::model::GroupKey::{Explicit, Implicit};
-        match &self.unit {
-            Unit::Network => String::new(),
-            Unit::Group(Explicit(name)) => format!("group {name}"),
-            Unit::Group(Implicit(object)) | Unit::Binding(object) => object.namespace.clone(),
-        }
+/// Who takes turns with whom: namespaces; a group that spans namespaces counts as one of its own, and so does what all
+/// share. Nobody can call a namespace so.
+fn turn(unit: &Unit) -> String {
+    use crate::model::GroupKey::{Explicit, Implicit};
+    match unit {
+        Unit::Network => "the cluster".to_owned(),
+        Unit::Group(Explicit(name)) => format!("group {name}"),
+        Unit::Group(Implicit(object)) | Unit::Binding(object) => object.namespace.clone(),
     }
 }
 
@@ -148,10 +147,34 @@ impl Budget {
         Acquire {
             budget: self.clone(),
             ask,
+            again: false,
             ticket: None,
             asked: Instant::now(),
             sleep: None,
         }
+    }
+
+    /// How long until the last of these calls of one service each has its token, if nothing more urgent comes meanwhile.
+    pub fn forecast(&self, calls: &[(Service, &'static str)], lane: Lane, unit: &Unit) -> Duration {
+        let (mut state, now) = (self.state(), Instant::now());
+        let mut asked: BTreeMap<BucketName, usize> = BTreeMap::new();
+        for &(service, operation) in calls {
+            let (own, account) = table::buckets_of(service, operation);
+            state.know(own, account, &self.0.config, now);
+            for name in [Some(own), account].into_iter().flatten() {
+                *asked.entry(name).or_default() += 1;
+            }
+        }
+        let wait = |(&name, &calls): (&BucketName, &usize)| {
+            let bucket = state.buckets.get(&name)?;
+            let drinks = |queue: &Queue, own: BucketName| own == name || queue.account == Some(name);
+            let lines = state.lines.iter().filter(|(own, queue)| drinks(queue, **own));
+            let ahead: usize = lines.map(|(_, queue)| queue.line.ahead(lane, &turn(unit), calls)).sum();
+            let missing = (ahead + calls) as f64 - bucket.tokens(now);
+            Some((missing / bucket.per_second()).max(0.0))
+        };
+        let seconds = asked.iter().filter_map(wait).fold(0.0, f64::max);
+        Duration::from_secs_f64(seconds)
     }
 
     /// What was spent so far.
@@ -169,16 +192,22 @@ impl Budget {
         self.state().ledger.by_unit.remove(unit);
     }
 
+    /// Books calls that were not needed.
+    pub fn save(&self, by: Saving, calls: u64) {
+        *self.state().ledger.saved.entry(by).or_default() += calls;
+    }
+
     /// Books a request of a credential provider.
     pub fn book_credentials(&self) {
         self.state().ledger.credentials += 1;
     }
 
-    /// Every bucket asked so far: tokens a second that AWS is believed to grant, and how many wait in each lane.
+    /// Every bucket asked so far, as it stands.
     pub fn levels(&self) -> Vec<Level> {
-        let state = self.state();
+        let (state, now) = (self.state(), Instant::now());
         let level = |(&bucket, tokens): (&BucketName, &Bucket)| Level {
             bucket,
+            tokens: tokens.tokens(now),
             per_second: tokens.per_second(),
             waiting: state
                 .lines
@@ -200,6 +229,8 @@ impl Budget {
 pub struct Level {
     /// The bucket.
     pub bucket: BucketName,
+    /// Tokens that AWS is believed to have left for us.
+    pub tokens: f64,
     /// Tokens a second that AWS is believed to grant.
     pub per_second: f64,
     /// How many wait, by lane.
@@ -219,8 +250,8 @@ impl BudgetConfig {
 }
 
 impl State {
-    fn join(&mut self, ask: &Ask, config: &BudgetConfig, now: Instant) -> Ticket {
-        let (own, account) = table::buckets_of(ask.service, ask.operation);
+    /// Makes buckets that were not asked before.
+    fn know(&mut self, own: BucketName, account: Option<BucketName>, config: &BudgetConfig, now: Instant) {
         for (name, is_account) in [(Some(own), false), (account, true)] {
             if let Some(name) = name {
                 self.buckets
@@ -228,6 +259,11 @@ impl State {
                     .or_insert_with(|| config.bucket(name, is_account, now));
             }
         }
+    }
+
+    fn join(&mut self, ask: &Ask, again: bool, config: &BudgetConfig, now: Instant) -> Ticket {
+        let (own, account) = table::buckets_of(ask.service, ask.operation);
+        self.know(own, account, config, now);
         self.tickets += 1;
         let queue = self.lines.entry(own).or_insert_with(|| Queue {
             line: Line::default(),
@@ -235,7 +271,11 @@ impl State {
             due: now,
             served: 0,
         });
-        queue.line.push(ask.lane, &ask.turn(), self.tickets);
+        if again {
+            queue.line.push_front(ask.lane, &turn(&ask.unit), self.tickets);
+        } else {
+            queue.line.push(ask.lane, &turn(&ask.unit), self.tickets);
+        }
         self.waiting.insert(self.tickets, Waiting::default());
         self.tickets
     }
@@ -324,7 +364,7 @@ impl State {
         self.waiting.remove(&ticket);
         let (own, _) = table::buckets_of(ask.service, ask.operation);
         let Some(queue) = self.lines.get_mut(&own) else { return };
-        queue.line.remove(ask.lane, &ask.turn(), ticket);
+        queue.line.remove(ask.lane, &turn(&ask.unit), ticket);
         if let Some((_, head)) = queue.line.head() {
             self.wake(head);
         }
@@ -353,9 +393,18 @@ impl State {
 pub struct Acquire {
     budget: Budget,
     ask: Ask,
+    again: bool,
     ticket: Option<Ticket>,
     asked: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Acquire {
+    /// For a call that AWS refused for want of tokens if `again`: it keeps its place.
+    pub fn again(mut self, again: bool) -> Self {
+        self.again = again;
+        self
+    }
 }
 
 impl fmt::Display for Acquire {
@@ -374,7 +423,7 @@ impl Future for Acquire {
             let mut state = this.budget.state();
             let ticket = *this
                 .ticket
-                .get_or_insert_with(|| state.join(&this.ask, &this.budget.0.config, now));
+                .get_or_insert_with(|| state.join(&this.ask, this.again, &this.budget.0.config, now));
             state.serve(now);
             let Some(waiting) = state.waiting.get_mut(&ticket) else {
                 debug_assert!(false, "an Acquire was polled after it was ready");
@@ -449,7 +498,17 @@ impl Permit {
         let now = Instant::now();
         // Its own end comes after this one's, with a lock of its own.
         let mut state = self.budget.state();
-        state.ledger.book(&self.ask, self.waited, outcome);
+        let ask = &self.ask;
+        tracing::debug!(
+            target: "albacore::calls",
+            service = ask.service.name(),
+            operation = ask.operation,
+            lane = ask.lane.name(),
+            unit = %ask.unit,
+            waited = ?self.waited,
+            outcome = outcome.name(),
+        );
+        state.ledger.book(ask, self.waited, outcome);
         match outcome {
             Outcome::Throttled => return state.refused(&self.ask, self.sent.unwrap_or(now), now),
             Outcome::Unknown => return,

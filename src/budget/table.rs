@@ -193,8 +193,9 @@ pub fn documented(name: BucketName) -> Rate {
     }
 }
 
-/// A bucket that the operator sizes otherwise (`--aws-budget elasticloadbalancing.register=4:20`): tokens a second, then
-/// tokens at most. Taken as it stands, without the ceiling.
+/// A bucket that the operator sizes otherwise: `--aws-budget elasticloadbalancing.register=4:20`, tokens a second, then
+/// tokens at most; or `elasticloadbalancing.account=50%`, a share of what AWS documents. Taken as it stands, without the
+/// ceiling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BudgetOverride {
     /// The bucket.
@@ -207,10 +208,24 @@ impl FromStr for BudgetOverride {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let shape =
-            || format!("`{text}` is not bucket=per-second:burst; write for example elasticloadbalancing.register=4:20");
+        let shape = || {
+            format!(
+                "`{text}` is neither bucket=per-second:burst nor bucket=share%; write for example \
+                 elasticloadbalancing.register=4:20 or elasticloadbalancing.account=50%"
+            )
+        };
         let (bucket, rate) = text.split_once('=').ok_or_else(shape)?;
-        let bucket = bucket.parse()?;
+        let bucket: BucketName = bucket.parse()?;
+        if let Some(share) = rate.strip_suffix('%') {
+            let share: f64 = share.parse().map_err(|_| shape())?;
+            if !(share > 0.0 && share <= 100.0) {
+                return Err(format!("`{text}`: the share is above 0 and at most 100 %"));
+            }
+            return Ok(Self {
+                bucket,
+                rate: documented(bucket).share(share / 100.0),
+            });
+        }
         let (per_second, burst) = rate.split_once(':').ok_or_else(shape)?;
         let per_second: f64 = per_second.parse().map_err(|_| shape())?;
         let burst: u32 = burst.parse().map_err(|_| shape())?;
@@ -261,6 +276,8 @@ mod tests {
     fn an_override_is_read_as_written_and_a_wrong_one_says_what_to_write() {
         let parsed: BudgetOverride = "elasticloadbalancing.register=4:20".parse().unwrap();
         assert_eq!((parsed.rate.per_second, parsed.rate.burst), (4.0, 20));
+        let share: BudgetOverride = "elasticloadbalancing.account=50%".parse().unwrap();
+        assert_eq!((share.rate.per_second, share.rate.burst), (5.0, 20));
         let unknown = "elasticloadbalancing.registre=4:20"
             .parse::<BudgetOverride>()
             .unwrap_err();
@@ -270,6 +287,9 @@ mod tests {
             "ec2.DescribeSubnets=4",
             "ec2.DescribeSubnets=0:1",
             "ec2.DescribeSubnets=1:0",
+            "ec2.DescribeSubnets=0%",
+            "ec2.DescribeSubnets=101%",
+            "ec2.DescribeSubnets=half%",
         ] {
             assert!(wrong.parse::<BudgetOverride>().is_err(), "{wrong}");
         }

@@ -138,6 +138,54 @@ async fn who_gives_up_leaves_the_line_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_refused_is_served_before_who_came_later() {
+    let budget = full();
+    at_once(&budget, elb("CreateRule", Lane::Change, "a")).await;
+    let ask = || elb("CreateRule", Lane::Change, "a");
+    let mut refused = budget.acquire(ask()).await;
+    let later = tokio::spawn(budget.acquire(ask()));
+    settle().await;
+    refused.sent();
+    refused.settle(Outcome::Throttled);
+    let _permit = budget.acquire(ask()).again(true).await;
+    assert!(!later.is_finished());
+    let _permit = later.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_is_when_the_last_token_comes() {
+    let budget = full();
+    let rules = vec![(Service::ElasticLoadBalancing, "CreateRule"); 32];
+    let forecast = |namespace| budget.forecast(&rules, Lane::Change, &unit(namespace));
+    assert_eq!(
+        forecast("a").as_secs_f64().round(),
+        4.0,
+        "twenty are there, three come each second"
+    );
+    assert_eq!(budget.forecast(&rules[..20], Lane::Change, &unit("a")), Duration::ZERO);
+    at_once(&budget, elb("CreateRule", Lane::Change, "a")).await;
+    let start = Instant::now();
+    let told = forecast("a");
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let asked = budget.acquire(elb("CreateRule", Lane::Change, "a"));
+        waiting.spawn(async move { drop(asked.await) });
+    }
+    settle().await;
+    let others = forecast("b");
+    waiting.join_all().await;
+    let took = start.elapsed().as_secs_f64();
+    assert!(
+        (took - told.as_secs_f64()).abs() < 0.5,
+        "{told:?} were told, {took} s it took"
+    );
+    assert!(
+        others.as_secs_f64() > 1.9 * told.as_secs_f64(),
+        "{others:?}: they take turns"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_of_two_categories_together_are_the_account_s() {
     let budget = full();
     let speed = |name: &str| {

@@ -100,17 +100,19 @@ impl Executor {
         generation: &mut Generation,
         results: &Results,
     ) -> Result<Made, Stopped> {
+        let mut again = false;
         loop {
             let permit = tokio::select! {
                 biased;
                 () = generation.superseded() => return Err(Stopped::Superseded),
-                permit = self.aws.permit_for(&step.call, step.lane, unit) => permit,
+                permit = self.aws.permit_for(&step.call, step.lane, unit, again) => permit,
             };
             if !self.leadership.held_for(CALL_TIMEOUT) {
                 return Err(Stopped::Deposed);
             }
             match self.aws.perform(permit, &step.call, results).await {
                 Err(fault) if fault.class == Class::Throttled => {
+                    again = true;
                     tracing::debug!(
                         operation = step.call.operation(),
                         "throttled, waiting for the next token"

@@ -283,6 +283,9 @@ pub struct LoadBalancerStatus {
     /// `Ready`: everything is as the members wish.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// How many steps are being done to AWS right now, and about how long they have to wait for their tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<String>,
     /// What is being done to AWS right now; found at a start, it is a reason to look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<String>,

@@ -31,6 +31,7 @@ impl Task<'_> {
             let mut notes = self.controller.notes();
             let notes = notes.group(self.key);
             notes.in_use = 0;
+            notes.foretold = false;
             let now = Instant::now();
             notes.waits_since = (!plan.waits.is_empty()).then(|| notes.waits_since.unwrap_or(now));
             (notes.unproven, notes.waits_since.unwrap_or(now))

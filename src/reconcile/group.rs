@@ -189,6 +189,7 @@ impl Task<'_> {
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
             return Round::End(outcome);
         }
+        self.foretell(built, &plan.steps);
         self.controller.notes().group(self.key).waits_since = None;
         let ran = self.execute(&plan.steps, generation).await;
         let bound = self.bindings(&intent).await;
@@ -475,10 +476,11 @@ impl Task<'_> {
                 .map_err(Outcome::said_no(Object::LoadBalancer(name.clone())))?;
         }
         let applied = memory::encode(&self.memory);
-        let mut status = json!({ "applied": applied });
+        let mut status = json!({ "applied": applied, "forecast": null });
         if let Some(steps) = steps {
             let calls: BTreeSet<&str> = steps.iter().map(|step| step.call.operation()).collect();
             status["inFlight"] = json!(calls);
+            status["forecast"] = json!(self.forecast(steps).1);
         } else if !doubtful {
             status["inFlight"] = json!(null);
         }

@@ -1,11 +1,12 @@
 //! What users and operators are told after a task.
 
-use super::{Outcome, group::Task, state::Told};
+use super::{Controller, Outcome, group::Task, state::Told};
 use crate::{
     aws::Lack,
     ingress::Built,
     k8s::{Note, custom::LoadBalancerStatus},
     model::*,
+    plan::Step,
     report,
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -20,6 +21,9 @@ use tokio::time::Instant;
 /// Events vanish after an hour; what still holds is told again before.
 pub(super) const REPEAT: Duration = Duration::from_secs(45 * 60);
 
+/// Who has to wait longer than this for his turn at AWS is told so.
+const FORETOLD: Duration = Duration::from_secs(5);
+
 /// A task that comes this much early need not come again.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -27,6 +31,7 @@ const RECENT: Duration = Duration::from_secs(60);
 /// begins writes only what an object does not show yet.
 pub(super) fn fingerprint(mut status: LoadBalancerStatus) -> u64 {
     status.calls = 0;
+    status.forecast = None;
     status.in_flight.clear();
     status.applied = None;
     for condition in &mut status.conditions {
@@ -35,6 +40,52 @@ pub(super) fn fingerprint(mut status: LoadBalancerStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     json!(status).to_string().hash(&mut hasher);
     hasher.finish()
+}
+
+/// A member, as events name it; `None` for one that is gone.
+fn reference(controller: &Controller, member: &ObjectKey) -> Option<ObjectReference> {
+    let uid = controller.cluster().ingress(member).map(|fact| fact.uid.clone())?;
+    Some(ObjectReference {
+        api_version: Some("networking.k8s.io/v1".to_owned()),
+        kind: Some("Ingress".to_owned()),
+        namespace: Some(member.namespace.clone()),
+        name: Some(member.name.clone()),
+        uid: Some(uid),
+        ..ObjectReference::default()
+    })
+}
+
+impl Task<'_> {
+    /// How long steps have to wait for the last of their tokens, and what is said of that.
+    pub(super) fn forecast(&self, steps: &[Step]) -> (Duration, String) {
+        let wait = self.controller.aws.forecast(steps, &self.unit);
+        let of = if steps.len() == 1 { "step" } else { "steps" };
+        let told = format!("{} {of}, about {} s", steps.len(), wait.as_secs_f64().ceil().max(1.0));
+        (wait, told)
+    }
+
+    /// Tells the members once when what they wish has to wait for its turn.
+    pub(super) fn foretell(&self, built: &Built, steps: &[Step]) {
+        let (wait, forecast) = self.forecast(steps);
+        let first = wait > FORETOLD && !std::mem::replace(&mut self.controller.notes().group(self.key).foretold, true);
+        if !first {
+            return;
+        }
+        let note = Note {
+            warning: false,
+            reason: "WaitsForBudget".to_owned(),
+            text: format!("{forecast}: AWS grants this account only so many calls a second"),
+        };
+        for about in built
+            .active
+            .iter()
+            .filter_map(|member| reference(self.controller, member))
+        {
+            if !self.controller.events.tell(&about, &note) {
+                tracing::debug!(ingress = ?about.name, "too many events wait to be written; this one is left out");
+            }
+        }
+    }
 }
 
 /// How a group is.
@@ -144,9 +195,10 @@ impl Report<'_> {
     /// Tells a member what changed for it; says whether that could be told.
     fn tell(&self, member: &ObjectKey) -> bool {
         let controller = self.task.controller;
-        let Some(uid) = controller.cluster().ingress(member).map(|fact| fact.uid.clone()) else {
+        let Some(about) = reference(controller, member) else {
             return true;
         };
+        let uid = about.uid.clone().unwrap_or_default();
         let (notes, now) = (self.notes(member), Instant::now());
         let is_told = |told: &Told| told.uid == uid && told.notes == notes && now - told.at + RECENT < REPEAT;
         if controller
@@ -158,14 +210,6 @@ impl Report<'_> {
         {
             return true;
         }
-        let about = ObjectReference {
-            api_version: Some("networking.k8s.io/v1".to_owned()),
-            kind: Some("Ingress".to_owned()),
-            namespace: Some(member.namespace.clone()),
-            name: Some(member.name.clone()),
-            uid: Some(uid.clone()),
-            ..ObjectReference::default()
-        };
         for note in &notes {
             if note.warning {
                 tracing::info!(ingress = %member, reason = note.reason, "{}", note.text);

@@ -82,6 +82,8 @@ pub struct GroupNotes {
     pub told: BTreeMap<ObjectKey, Told>,
     /// Fingerprint of what its object last said, so that it is written only when that changed.
     pub shown: Option<u64>,
+    /// Whether its members were told that they have to wait for their turn at AWS.
+    pub foretold: bool,
     /// Whether a status could not be written.
     pub untold: bool,
 }

@@ -1,14 +1,14 @@
 //! What is counted. Labels come from closed sets: no namespace, no name, no ARN, so that a scrape does not grow with the
 //! cluster.
 
-use crate::{budget::Budget, model::Unit};
+use crate::{aws::CacheFigures, budget::Budget, model::Unit};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
     metrics::{
         counter::{ConstCounter, Counter},
         family::Family,
-        gauge::Gauge,
+        gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit as Of},
@@ -116,6 +116,11 @@ impl Metrics {
         self.registry(|registry| registry.register_collector(Box::new(Spending(budget))));
     }
 
+    /// Tells how lookups were answered too, from now on.
+    pub fn watch_cache(&self, figures: impl Fn() -> CacheFigures + Send + Sync + 'static) {
+        self.registry(|registry| registry.register_collector(Box::new(Caching(Box::new(figures)))));
+    }
+
     /// Everything, in the text format of OpenMetrics.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
@@ -168,12 +173,33 @@ impl Collector for Spending {
         let text = "Requests of credential providers, which need no token";
         let descriptor = encoder.encode_descriptor("aws_credential_requests", text, None, credentials.metric_type())?;
         credentials.encode(descriptor)?;
+        let namespaces = Family::<OwnedLabels, Counter>::default();
+        let others = ("", ledger.by_namespace.others);
+        let named = ledger.by_namespace.named.iter();
+        for (name, calls) in named.map(|(name, calls)| (name.as_str(), *calls)).chain([others]) {
+            let name = if name.is_empty() { "other" } else { name };
+            namespaces
+                .get_or_create(&vec![("namespace", name.to_owned())])
+                .inc_by(calls);
+        }
+        let text = "Calls to AWS by namespace, those that make most by name; a group that spans namespaces counts as `group NAME`, what all share as `the cluster`";
+        let descriptor = encoder.encode_descriptor("aws_calls_by_namespace", text, None, namespaces.metric_type())?;
+        namespaces.encode(descriptor)?;
+        let saved = Family::<Labels, Counter>::default();
+        for (by, calls) in &ledger.saved {
+            saved.get_or_create(&vec![("by", by.name())]).inc_by(*calls);
+        }
+        let text = "Calls to AWS that were not needed, by what saved them";
+        let descriptor = encoder.encode_descriptor("aws_calls_saved", text, None, saved.metric_type())?;
+        saved.encode(descriptor)?;
         // A family is declared once, whatever it has in it: who reads this format refuses a second time.
         let rates = Family::<OwnedLabels, Gauge<f64, AtomicU64>>::default();
+        let tokens = Family::<OwnedLabels, Gauge<f64, AtomicU64>>::default();
         let lines = Family::<OwnedLabels, Gauge>::default();
         for level in self.0.levels() {
             let bucket = ("bucket", level.bucket.to_string());
             rates.get_or_create(&vec![bucket.clone()]).set(level.per_second);
+            tokens.get_or_create(&vec![bucket.clone()]).set(level.tokens);
             for (lane, waiting) in level.waiting {
                 let labels = vec![bucket.clone(), ("lane", lane.name().to_owned())];
                 lines
@@ -184,9 +210,56 @@ impl Collector for Spending {
         let text = "Tokens a second that AWS is believed to grant";
         let descriptor = encoder.encode_descriptor("aws_bucket_rate", text, None, rates.metric_type())?;
         rates.encode(descriptor)?;
+        let text = "Tokens that AWS is believed to have left";
+        let descriptor = encoder.encode_descriptor("aws_bucket_tokens", text, None, tokens.metric_type())?;
+        tokens.encode(descriptor)?;
         let text = "Calls that wait for a token";
         let descriptor = encoder.encode_descriptor("aws_bucket_waiting", text, None, lines.metric_type())?;
         lines.encode(descriptor)
+    }
+}
+
+/// What lookups say, read when somebody asks.
+struct Caching(Box<dyn Fn() -> CacheFigures + Send + Sync>);
+
+impl fmt::Debug for Caching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caching")
+    }
+}
+
+impl Collector for Caching {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let figures = (self.0)();
+        let lookups = Family::<Labels, Counter>::default();
+        for (answer, count) in [
+            ("hit", figures.hits),
+            ("shared", figures.shared),
+            ("miss", figures.misses),
+            ("stale", figures.stale),
+        ] {
+            lookups.get_or_create(&vec![("answer", answer)]).inc_by(count);
+        }
+        let text = "Lookups of what groups share (subnets, security groups, certificates), by how they were answered";
+        let descriptor = encoder.encode_descriptor("lookups", text, None, lookups.metric_type())?;
+        lookups.encode(descriptor)?;
+        let evictions = ConstCounter::new(figures.evictions);
+        let text = "Lookups dropped for want of room, or since nobody asked for an hour";
+        let descriptor = encoder.encode_descriptor("lookup_evictions", text, None, evictions.metric_type())?;
+        evictions.encode(descriptor)?;
+        for (name, text, value) in [
+            ("lookup_entries", "Lookups held", figures.entries),
+            (
+                "lookup_bytes",
+                "Memory of the lookups held, roughly, in bytes",
+                figures.bytes,
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let descriptor = encoder.encode_descriptor(name, text, None, gauge.metric_type())?;
+            gauge.encode(descriptor)?;
+        }
+        Ok(())
     }
 }
 
@@ -217,16 +290,29 @@ mod tests {
             .acquire(ask("DescribeInstances"))
             .await
             .settle(Outcome::Throttled);
+        let budget_seen = budget.clone();
         let second = tokio::spawn(async move { budget.acquire(ask("DescribeSubnets")).await.settle(Outcome::Done) });
         tokio::task::yield_now().await;
         metrics.reconciled(&Unit::Network, "settled", Duration::from_millis(20));
         metrics.queue((3, 1));
         metrics.leads(true);
+        budget_seen.save(Saving::Census, 3);
+        metrics.watch_cache(|| CacheFigures {
+            hits: 7,
+            bytes: 4096,
+            ..CacheFigures::default()
+        });
         let text = metrics.text();
         for line in [
             "albacore_aws_calls_total{service=\"ec2\",operation=\"DescribeSubnets\",lane=\"change\",outcome=\"done\"} 1",
             "albacore_aws_calls_total{service=\"ec2\",operation=\"DescribeInstances\",lane=\"change\",outcome=\"throttled\"} 1",
             "albacore_aws_bucket_rate{bucket=\"ec2.DescribeSubnets\"} 1.0",
+            "albacore_aws_bucket_tokens{bucket=\"ec2.DescribeSubnets\"} 0.0",
+            "albacore_aws_calls_by_namespace_total{namespace=\"the cluster\"} 2",
+            "albacore_aws_calls_by_namespace_total{namespace=\"other\"} 0",
+            "albacore_aws_calls_saved_total{by=\"census\"} 3",
+            "albacore_lookups_total{answer=\"hit\"} 7",
+            "albacore_lookup_bytes 4096",
             "albacore_aws_bucket_waiting{bucket=\"ec2.DescribeSubnets\",lane=\"change\"} 1",
             "albacore_reconciles_total{kind=\"network\",outcome=\"settled\"} 1",
             "albacore_reconcile_duration_seconds_count{kind=\"network\"} 1",
@@ -263,7 +349,7 @@ mod tests {
                 assert!(last, "{line} stands before its family:\n{text}");
             }
         }
-        assert!(declared.len() == 8 && text.ends_with("# EOF\n"), "{text}");
+        assert!(declared.len() == 11 && text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Edge {
     async fn perform(&mut self, call: Mutation) -> StepId {
         let id = StepId(self.steps);
         self.steps += 1;
-        let permit = self.aws.permit_for(&call, Lane::Change, &self.unit).await;
+        let permit = self.aws.permit_for(&call, Lane::Change, &self.unit, false).await;
         let made = self.aws.perform(permit, &call, &self.results).await;
         let made = made.unwrap_or_else(|fault| panic!("{call:?}: {fault}"));
         let step = Step {
@@ -413,7 +413,7 @@ async fn every_mutation_does_what_it_is_believed_to_do() {
             Vec::new(),
         ),
     ] {
-        let permit = edge.aws.permit_for(&call, Lane::Targets, &edge.unit).await;
+        let permit = edge.aws.permit_for(&call, Lane::Targets, &edge.unit, false).await;
         assert_eq!(edge.aws.perform(permit, &call, &edge.results).await, Ok(Made::Nothing));
         let registered = edge
             .aws
