@@ -25,7 +25,7 @@ pub use interfaces::INTERFACES;
 pub use lookup::CacheFigures;
 
 use crate::{
-    budget::{Ask, Budget, Permit, Service},
+    budget::{Ask, Budget, Permit, Saving, Service},
     model::{Lane, TargetGroupArn, Unit},
     plan::{Mutation, Step},
     telemetry::Clock,
@@ -136,6 +136,11 @@ impl Aws {
     /// Forgets what was spent for a unit that is gone.
     pub fn forget(&self, unit: &Unit) {
         self.budget.forget(unit);
+    }
+
+    /// Books calls that were not needed.
+    pub fn save(&self, by: Saving, calls: u64) {
+        self.budget.save(by, calls);
     }
 
     /// How lookups were answered so far.

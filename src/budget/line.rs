@@ -21,13 +21,14 @@ struct Turns {
 }
 
 impl Line {
-    /// Puts an ask at the end of its own queue.
+    /// Puts an ask into its own queue, by age.
     pub fn push(&mut self, lane: Lane, turn: &str, ticket: Ticket) {
         let turns = self.lanes.entry(lane).or_default();
         if !turns.waiting.contains_key(turn) {
             turns.order.push_back(turn.to_owned());
         }
-        turns.waiting.entry(turn.to_owned()).or_default().push_back(ticket);
+        let queue = turns.waiting.entry(turn.to_owned()).or_default();
+        queue.insert(queue.partition_point(|&other| other < ticket), ticket);
     }
 
     /// Puts an ask where it stood when it was served: AWS refused it, so it was not its turn yet.

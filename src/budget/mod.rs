@@ -40,6 +40,9 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// ever was.
 const UNDER_WAY: usize = 12;
 
+/// How long a place is kept for a unit that gave it up because something changed.
+const PLACE: Duration = Duration::from_secs(5);
+
 /// How much of what AWS documents may be spent.
 #[derive(Clone, Debug)]
 pub struct BudgetConfig {
@@ -110,6 +113,8 @@ struct State {
     lines: BTreeMap<BucketName, Queue>,
     waiting: BTreeMap<Ticket, Waiting>,
     tickets: Ticket,
+    /// Places that units gave up a moment ago, and when: they are asked for again with what changed meanwhile.
+    left: BTreeMap<(BucketName, Unit), (Ticket, Instant)>,
     /// Counts servings, so that among lines of the same urgency the one served longest ago goes first.
     served: u64,
     /// When a bucket was last refused, for the account it belongs to.
@@ -142,7 +147,8 @@ impl Budget {
         }))
     }
 
-    /// Waits for a token. The place in the line is taken when the future is first polled and kept until it is dropped.
+    /// Waits for a token. The place in the line is taken when the future is first polled and kept until it is dropped,
+    /// and a moment longer for the same unit.
     pub fn acquire(&self, ask: Ask) -> Acquire {
         Acquire {
             budget: self.clone(),
@@ -264,7 +270,12 @@ impl State {
     fn join(&mut self, ask: &Ask, again: bool, config: &BudgetConfig, now: Instant) -> Ticket {
         let (own, account) = table::buckets_of(ask.service, ask.operation);
         self.know(own, account, config, now);
-        self.tickets += 1;
+        let left = self.left.remove(&(own, ask.unit.clone()));
+        let kept = left.filter(|(_, at)| now - *at < PLACE).map(|(ticket, _)| ticket);
+        let ticket = kept.unwrap_or_else(|| {
+            self.tickets += 1;
+            self.tickets
+        });
         let queue = self.lines.entry(own).or_insert_with(|| Queue {
             line: Line::default(),
             account,
@@ -272,12 +283,12 @@ impl State {
             served: 0,
         });
         if again {
-            queue.line.push_front(ask.lane, &turn(&ask.unit), self.tickets);
+            queue.line.push_front(ask.lane, &turn(&ask.unit), ticket);
         } else {
-            queue.line.push(ask.lane, &turn(&ask.unit), self.tickets);
+            queue.line.push(ask.lane, &turn(&ask.unit), ticket);
         }
-        self.waiting.insert(self.tickets, Waiting::default());
-        self.tickets
+        self.waiting.insert(ticket, Waiting::default());
+        ticket
     }
 
     /// Serves everybody who can be served now, the most urgent first, and notes for each line when to look again.
@@ -360,9 +371,12 @@ impl State {
         }
     }
 
-    fn leave(&mut self, ask: &Ask, ticket: Ticket) {
-        self.waiting.remove(&ticket);
+    fn leave(&mut self, ask: &Ask, ticket: Ticket, now: Instant) {
         let (own, _) = table::buckets_of(ask.service, ask.operation);
+        if self.waiting.remove(&ticket).is_some_and(|waiting| !waiting.served) {
+            self.left.retain(|_, (_, at)| now - *at < PLACE);
+            self.left.insert((own, ask.unit.clone()), (ticket, now));
+        }
         let Some(queue) = self.lines.get_mut(&own) else { return };
         queue.line.remove(ask.lane, &turn(&ask.unit), ticket);
         if let Some((_, head)) = queue.line.head() {
@@ -469,7 +483,7 @@ impl Drop for Acquire {
         if state.waiting.get(&ticket).is_some_and(|waiting| waiting.served) {
             state.ended(self.ask.service);
         }
-        state.leave(&self.ask, ticket);
+        state.leave(&self.ask, ticket, Instant::now());
     }
 }
 

@@ -153,6 +153,34 @@ async fn who_was_refused_is_served_before_who_came_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_again_with_what_changed_meanwhile_keeps_the_place() {
+    let budget = full();
+    at_once(&budget, elb("CreateRule", Lane::Change, "a")).await;
+    let ask = |name: &str| Ask {
+        unit: Unit::Group(GroupKey::Implicit(ObjectKey::new("a", name))),
+        ..elb("CreateRule", Lane::Change, "a")
+    };
+    let mut changed = Box::pin(budget.acquire(ask("first")));
+    assert!(futures::poll!(&mut changed).is_pending());
+    let second = tokio::spawn(budget.acquire(ask("second")));
+    settle().await;
+    drop(changed);
+    let _permit = budget.acquire(ask("first")).await;
+    assert!(!second.is_finished());
+    // Who comes back after long stands behind.
+    let mut gone = Box::pin(budget.acquire(ask("first")));
+    assert!(futures::poll!(&mut gone).is_pending());
+    drop(gone);
+    let _permit = second.await.unwrap();
+    tokio::time::advance(PLACE).await;
+    at_once(&budget, elb("CreateRule", Lane::Change, "a")).await;
+    let third = tokio::spawn(budget.acquire(ask("third")));
+    settle().await;
+    let _permit = budget.acquire(ask("first")).await;
+    assert!(third.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forecast_is_when_the_last_token_comes() {
     let budget = full();
     let rules = vec![(Service::ElasticLoadBalancing, "CreateRule"); 32];

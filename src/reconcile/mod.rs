@@ -369,8 +369,9 @@ impl Controller {
                 told = watches.next() => match told {
                     None => break,
                     Some(told) => {
-                        let at = Instant::now() + GATHER;
+                        let now = Instant::now();
                         for unit in self.take_in(told) {
+                            let at = now + gather(&unit);
                             queue.wake(unit, at);
                         }
                     }
@@ -500,6 +501,15 @@ impl Controller {
     /// Whether this process made a target group, and so knows that it had no targets.
     pub(crate) fn made_here(&self, group: &TargetGroupArn) -> bool {
         self.aws.made(group)
+    }
+}
+
+/// How long events of a unit are gathered before it runs: a target that leaves waits for nothing, and those that come are
+/// gathered by their binding.
+fn gather(unit: &Unit) -> Duration {
+    match unit {
+        Unit::Binding(_) => Duration::ZERO,
+        Unit::Group(_) | Unit::Network => GATHER,
     }
 }
 

@@ -138,12 +138,64 @@ pub struct BindingNotes {
     pub observed: Option<TargetsObserved>,
     /// Targets that AWS refused, and when.
     pub refused: BTreeMap<Target, Instant>,
+    /// Targets that wait for others that come at the same time.
+    pub arriving: Arriving,
     /// Whether that, and the binding's mark, must not be believed until AWS was asked.
     pub doubtful: bool,
     /// Tasks that failed in a row.
     pub failures: u32,
     /// The permission that its last task lacked.
     pub lack: Option<Lack>,
+}
+
+/// Gathers targets that come one after the other, so that one call registers them all: the first goes in at once, those
+/// that follow it closely when none came for [`Arriving::IDLE`], or the first of them waits for [`Arriving::LONGEST`].
+#[derive(Clone, Debug, Default)]
+pub struct Arriving {
+    /// When targets were last registered.
+    registered: Option<Instant>,
+    /// Those that wait, and how often that changed.
+    waiting: BTreeSet<Target>,
+    changes: u64,
+    /// Since when some wait, and when that last changed.
+    since: Option<(Instant, Instant)>,
+}
+
+impl Arriving {
+    /// How long none may come for those that wait to go in.
+    pub const IDLE: Duration = Duration::from_millis(300);
+    /// How long one waits at most.
+    pub const LONGEST: Duration = Duration::from_secs(2);
+    /// As many go in at once.
+    const FULL: usize = 200;
+
+    /// How long these targets wait for others; `None` when it is their turn.
+    pub fn wait(&mut self, coming: BTreeSet<Target>) -> Option<Duration> {
+        let now = Instant::now();
+        let busy = self.since.is_some() || self.registered.is_some_and(|at| now - at < Self::LONGEST);
+        if !busy || coming.len() >= Self::FULL {
+            return None;
+        }
+        let (first, mut last) = self.since.unwrap_or((now, now));
+        if coming != self.waiting {
+            self.waiting = coming;
+            self.changes += 1;
+            last = now;
+        }
+        self.since = Some((first, last));
+        let due = (last + Self::IDLE).min(first + Self::LONGEST);
+        (due > now).then(|| due - now)
+    }
+
+    /// Targets are registered now; gives how many calls that saves.
+    pub fn registered(&mut self) -> u64 {
+        let saved = self.changes.saturating_sub(1);
+        *self = Self {
+            registered: Some(Instant::now()),
+            ..Self::default()
+        };
+        saved
+    }
 }
 
 impl BindingNotes {
@@ -156,6 +208,7 @@ impl BindingNotes {
         {
             self.observed = None;
             self.refused.clear();
+            self.arriving = Arriving::default();
         }
     }
 }

@@ -4,11 +4,13 @@
 //! places ─► checkpoint as before? ─► settled, nothing is asked
 //!             │ no
 //!             ▼
-//!  what is registered (remembered, or asked) ─► plan ─► (rules open?) ─► take the mark off ─► execute ─► put the mark on
+//!  what is registered (remembered, or asked) ─► plan ─► take the mark off ─► out at once ─► (rules open?) ─► (more to
+//!  come?) ─► in ─► put the mark on
 //! ```
 
 use crate::{
     aws::{Class, Fault},
+    budget::Saving,
     execute::Stopped,
     facts::TargetGroupBinding,
     model::*,
@@ -208,6 +210,12 @@ impl Controller {
                 again: if denied { REFUSED } else { OPEN },
             });
         }
+        if let Some(again) = self.wait_for_more(binding, &here) {
+            return Err(Outcome::Waiting {
+                on: "other targets that come at the same time".to_owned(),
+                again,
+            });
+        }
         let mut searches = SEARCHES;
         while let Some(step) = here.pop() {
             let ran = self
@@ -227,6 +235,23 @@ impl Controller {
         }
         self.note_arrival(binding);
         Ok(())
+    }
+
+    /// How long targets wait for others to come at the same time; when it is their turn, notes that they go in.
+    fn wait_for_more(&self, binding: &TargetGroupBinding, steps: &[Step]) -> Option<Duration> {
+        let coming = steps.iter().filter_map(|step| match &step.call {
+            Mutation::RegisterTargets { targets, .. } => Some(targets),
+            _ => None,
+        });
+        let coming = coming.flatten().cloned().collect();
+        let mut notes = self.notes();
+        let arriving = &mut notes.binding(&binding.key).arriving;
+        let wait = arriving.wait(coming);
+        if wait.is_none() {
+            let saved = arriving.registered();
+            self.aws.save(Saving::Batch, saved);
+        }
+        wait
     }
 
     /// Targets are new: a group that has long waited for some that are healthy asks often again.
