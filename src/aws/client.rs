@@ -201,7 +201,19 @@ where
     match &answer {
         // It was not signed, so it was not sent.
         Err(fault) if fault.is_unsent() => drop(permit),
-        answer => permit.settle(answer.as_ref().map_or_else(|fault| fault.outcome(), |_| Outcome::Done)),
+        answer => {
+            let outcome = answer.as_ref().map_or_else(|fault| fault.outcome(), |_| Outcome::Done);
+            tracing::debug!(
+                target: "albacore::calls",
+                service = service.name(),
+                operation,
+                lane = permit.ask().lane.name(),
+                unit = %permit.ask().unit,
+                waited = ?permit.waited(),
+                outcome = outcome.name(),
+            );
+            permit.settle(outcome);
+        }
     }
     answer
 }

@@ -502,6 +502,11 @@ impl Permit {
         &self.ask
     }
 
+    /// How long its token was waited for.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Notes that the call is sent now.
     pub fn sent(&mut self) {
         self.sent = Some(Instant::now());
@@ -512,17 +517,7 @@ impl Permit {
         let now = Instant::now();
         // Its own end comes after this one's, with a lock of its own.
         let mut state = self.budget.state();
-        let ask = &self.ask;
-        tracing::debug!(
-            target: "albacore::calls",
-            service = ask.service.name(),
-            operation = ask.operation,
-            lane = ask.lane.name(),
-            unit = %ask.unit,
-            waited = ?self.waited,
-            outcome = outcome.name(),
-        );
-        state.ledger.book(ask, self.waited, outcome);
+        state.ledger.book(&self.ask, self.waited, outcome);
         match outcome {
             Outcome::Throttled => return state.refused(&self.ask, self.sent.unwrap_or(now), now),
             Outcome::Unknown => return,

@@ -91,6 +91,25 @@ impl Bed {
         bed
     }
 
+    /// Another cluster in the same account, Region and VPC; no controller runs there yet.
+    pub fn beside(&self, cluster: &str) -> Self {
+        let bed = Self {
+            double: self.double.clone(),
+            world: self.world.clone(),
+            api: Server::default(),
+            settings: Settings {
+                cluster: cluster.to_owned(),
+                ..self.settings.clone()
+            },
+            leadership: Leadership::alone(),
+            clock: self.clock.clone(),
+            running: None,
+        };
+        bed.apply(objects::class());
+        objects::nodes(&bed.world).into_iter().for_each(|node| bed.apply(node));
+        bed
+    }
+
     /// Creates or replaces an object.
     pub fn apply(&self, object: Value) {
         self.api.apply(object).expect("an object that is served");
@@ -159,13 +178,12 @@ impl Bed {
 
     /// The way to AWS over a wire.
     pub(crate) fn aws(&self, wire: &Tripwire, credentials: SharedCredentialsProvider) -> Aws {
-        Aws::through(
-            wire.over(self.double.http_client()),
-            credentials,
-            &self.place(),
-            Budget::new(BudgetConfig::default()),
-            self.clock.clone(),
-        )
+        self.aws_within(wire, credentials, Budget::new(BudgetConfig::default()))
+    }
+
+    fn aws_within(&self, wire: &Tripwire, credentials: SharedCredentialsProvider, budget: Budget) -> Aws {
+        let http = wire.over(self.double.http_client());
+        Aws::through(http, credentials, &self.place(), budget, self.clock.clone())
     }
 
     pub(crate) fn parts(&self, client: Client, aws: Aws, identity: &str, leadership: Leadership) -> Parts {
@@ -202,6 +220,14 @@ impl Bed {
         let wire = Tripwire::default();
         let aws = self.aws(&wire, credentials);
         self.start_over(wire, aws);
+    }
+
+    /// Starts a controller; gives its budget.
+    pub fn start_with_budget(&mut self) -> Budget {
+        let (wire, budget) = (Tripwire::default(), Budget::new(BudgetConfig::default()));
+        let aws = self.aws_within(&wire, permissions::credentials(), budget.clone());
+        self.start_over(wire, aws);
+        budget
     }
 
     /// Starts a controller that reaches AWS this way.

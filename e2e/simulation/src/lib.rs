@@ -3,12 +3,15 @@
 pub mod api;
 pub mod bed;
 pub mod conformance;
+pub mod contention;
+pub mod figures;
 pub mod memory;
 pub mod objects;
 pub mod permissions;
 pub mod picture;
 pub mod replica;
 pub mod rights;
+pub mod rollout;
 pub mod scale;
 pub mod seeds;
 pub mod tripwire;

@@ -1,9 +1,11 @@
 //! `albacore-simulation`: what simulations show, from the command line.
 
 use albacore_simulation::{
-    bed,
+    bed, contention,
+    figures::Figures,
     memory::{self, Resident},
-    scale::{Figures, Scale},
+    rollout,
+    scale::Scale,
     seeds,
 };
 use anyhow::{Context, Result, ensure};
@@ -48,6 +50,12 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [50, 300, 900])]
         groups: Vec<usize>,
     },
+    /// One scenario of the budget, or all of them.
+    Contention {
+        /// Which.
+        #[arg(value_parser = ["waves", "one-by-one", "everywhere", "neighbour", "deletion", "namespaces", "controllers", "idle"])]
+        only: Option<String>,
+    },
     /// Resident memory of the controller as it is shipped, alone in its process.
     Memory {
         /// The controller.
@@ -63,6 +71,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Seeds { from, count, verbose } => run_seeds(from..from + count, verbose),
         Command::Bench { output, groups } => bench(&groups).and_then(|rows| write_calls(&output, &rows)),
+        Command::Contention { only } => contend(only.as_deref()),
         Command::Memory { binary, output } => measure_memory(&binary, &output),
     };
     match done {
@@ -138,11 +147,56 @@ fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
     Ok(rows)
 }
 
+/// What happens while others drink from the same buckets; one scenario, or all.
+fn contend(only: Option<&str>) -> Result<()> {
+    for name in [
+        "waves",
+        "one-by-one",
+        "everywhere",
+        "neighbour",
+        "deletion",
+        "namespaces",
+        "controllers",
+        "idle",
+    ] {
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()?;
+        tell(runtime.block_on(async {
+            match name {
+                "waves" => rollout::in_waves().await,
+                "one-by-one" => rollout::one_by_one().await,
+                "everywhere" => rollout::everywhere().await,
+                "neighbour" => contention::neighbour().await,
+                "deletion" => contention::deletion().await,
+                "namespaces" => contention::namespaces().await,
+                "controllers" => contention::controllers().await,
+                _ => {
+                    let scale = Scale::new(300).await;
+                    scale.create().await;
+                    scale.idle().await
+                }
+            }
+        }));
+    }
+    Ok(())
+}
+
 fn tell(row: Figures) -> Figures {
     println!(
         "{:<48} {:>6} {:>6} {:>9} {:>8.1} {:>8.1} {:>6.3}",
         row.name, row.calls, row.needed, row.throttled, row.seconds, row.bound, row.ratio
     );
+    let operations: Vec<String> = row
+        .operations
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    println!("    {}", operations.join(", "));
     row
 }
 

@@ -3,13 +3,13 @@
 
 use crate::{
     api::Resource,
-    bed::{Bed, Calls, QUIET, STEP},
+    bed::{Bed, QUIET, STEP},
+    figures::{ANYTHING, Figures, Most, Writes, bound},
     objects::{self, Ingress},
     world::{REGION, sdk_config},
 };
-use albacore_aws::{Options, bucket, call::Service, world::ACCOUNT};
+use albacore_aws::{Options, call::Service, world::ACCOUNT};
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
-use serde::Serialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -29,48 +29,6 @@ const TEAMS: usize = 10;
 const LOOK: Duration = Duration::from_millis(250);
 /// How long anything may take that is measured.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
-
-/// What something cost, and what it had to cost.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// What was done.
-    pub name: String,
-    /// Calls of any kind to any service.
-    pub calls: usize,
-    /// Those that are needed: the writes that make the difference.
-    pub needed: usize,
-    /// Calls that AWS refused for want of tokens.
-    pub throttled: usize,
-    /// From the moment users asked until it was so.
-    pub seconds: f64,
-    /// What the buckets alone impose on the writes needed, and AWS' own delays where it makes one wait.
-    pub bound: f64,
-    /// `seconds` by `bound`.
-    pub ratio: f64,
-    /// What it may be.
-    #[serde(skip)]
-    pub most: Most,
-}
-
-/// What figures may be; no call may be throttled.
-#[derive(Clone, Copy, Debug)]
-pub struct Most {
-    /// Calls by calls needed.
-    pub calls: f64,
-    /// Time by the time that the buckets impose.
-    pub ratio: f64,
-}
-
-impl Figures {
-    /// Whether they are what they may be.
-    pub fn hold(&self) -> bool {
-        let calls = self.calls as f64 <= self.most.calls * self.needed as f64;
-        self.throttled == 0 && calls && self.ratio <= self.most.ratio
-    }
-}
-
-/// Writes by operation.
-type Writes = BTreeMap<(Service, &'static str), usize>;
 
 /// A cluster of many groups.
 pub struct Scale {
@@ -103,11 +61,13 @@ impl Scale {
         let most = Most {
             calls: 1.15,
             ratio: 1.1,
+            throttled: 0.0,
         };
         let figures = self.measure("create", &writes(self.groups, true), most, || {
             groups.clone().for_each(|group| self.add(group));
         });
-        figures.until(|bed| served(bed) == self.groups).await
+        let figures = figures.until(|bed| served(bed) == self.groups).await;
+        self.beside(figures, 2276, (45, "scaled"))
     }
 
     /// Replaces the controller's process; then once more, and asks for one more group at the same moment.
@@ -119,22 +79,24 @@ impl Scale {
         self.bed.settle().await;
         let seconds = (began.elapsed() - QUIET).as_secs_f64();
         let calls = self.bed.take_calls();
-        let restart = Figures {
-            name: format!("restart with {} groups", self.groups),
-            calls: calls.0.len(),
-            needed: 0,
-            throttled: throttled(&calls),
-            seconds,
-            // Nothing has to be done; this is how soon that is noticed.
-            bound: STEP.as_secs_f64(),
-            ratio: seconds / STEP.as_secs_f64(),
-            most: Most { calls: 1.0, ratio: 2.0 },
+        let most = Most {
+            calls: 1.0,
+            ratio: 2.0,
+            throttled: 0.0,
         };
+        // Nothing has to be done; the bound is how soon that is noticed.
+        let name = format!("restart with {} groups", self.groups);
+        let restart = Figures::of(name, &calls, seconds, STEP.as_secs_f64(), most);
+        let restart = self.beside(restart, 964, (15, "formula"));
         let (more, alone) = (self.groups, alone().await);
         self.bed.stop().await;
         self.bed.start();
         // What its subnets and the like are is looked up; it waits for nobody.
-        let most = Most { calls: 1.3, ratio: 1.5 };
+        let most = Most {
+            calls: 1.3,
+            ratio: 1.5,
+            throttled: 0.0,
+        };
         let mut new = self.measure("a new Ingress at the restart of", &writes(1, false), most, || {
             self.add(more);
         });
@@ -148,7 +110,11 @@ impl Scale {
 
     /// Deletes all groups at once.
     pub async fn delete(&self) -> Figures {
-        let most = Most { calls: 1.1, ratio: 1.1 };
+        let most = Most {
+            calls: 1.1,
+            ratio: 1.1,
+            throttled: 0.0,
+        };
         let mut figures = self.measure("delete", &deletes(self.groups), most, || {
             (0..self.groups).for_each(|group| self.remove(group));
         });
@@ -161,19 +127,54 @@ impl Scale {
                 && bed.list("networking.k8s.io/v1", "Ingress").is_empty()
                 && bed.security_groups().is_empty()
         };
-        figures.until(gone).await
+        let figures = figures.until(gone).await;
+        self.beside(figures, 1054, (21, "formula"))
+    }
+
+    /// What ALBC calls beside it: measured with 50 groups; for other numbers by what it calls for each.
+    fn beside(&self, figures: Figures, of_fifty: usize, (of_each, known): (usize, &'static str)) -> Figures {
+        match self.groups {
+            50 => figures.beside(of_fifty, "measured"),
+            groups => figures.beside(of_each * groups, known),
+        }
+    }
+
+    /// Nothing is asked for during a day.
+    pub async fn idle(&self) -> Figures {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let most = Most {
+            calls: 1.0,
+            ratio: 1.0,
+            throttled: 0.0,
+        };
+        self.bed.take_calls();
+        tokio::time::sleep(DAY).await;
+        let name = format!("a day with {} groups", self.groups);
+        let figures = Figures::of(name, &self.bed.take_calls(), DAY.as_secs_f64(), DAY.as_secs_f64(), most);
+        // It looks at everything every ten hours.
+        figures.beside(self.groups * 15 * 24 / 10, "formula")
     }
 
     /// Adds a group with its Services.
     pub fn add(&self, group: usize) {
-        let (namespace, name) = (team(group), format!("app-{group}"));
-        let services: Vec<String> = (0..SERVICES).map(|n| format!("{name}-{n}")).collect();
+        self.add_in(&team(group), group, group);
+    }
+
+    /// Adds a group with its Services in a namespace; `block` is that of its node ports, five each.
+    pub fn add_in(&self, namespace: &str, group: usize, block: usize) {
+        let services = services(group);
         for (n, service) in services.iter().enumerate() {
-            let port = 1024 + group * SERVICES + n;
-            let port = u16::try_from(port).expect("a port");
-            self.bed.apply(objects::service(&namespace, service, port));
+            let port = u16::try_from(1024 + block * SERVICES + n).expect("a port");
+            self.bed.apply(objects::service(namespace, service, port));
         }
-        self.bed.apply(ingress(&namespace, group, &services).object());
+        self.bed.apply(ingress(namespace, group, &services).object());
+    }
+
+    /// Gives a group another host: each of its rules changes.
+    pub fn turn(&self, group: usize, turn: usize) {
+        let host = format!("app-{group}-{turn}.example.com");
+        self.bed
+            .apply(ingress_at(&team(group), group, &host, &services(group)).object());
     }
 
     /// Leaves a group one path of its five.
@@ -225,37 +226,33 @@ impl Measured<'_> {
         let seconds = self.began.elapsed().as_secs_f64();
         self.bed.settle().await;
         let calls = self.bed.take_calls();
-        Figures {
-            name: self.name,
-            calls: calls.0.len(),
-            needed: self.needed,
-            throttled: throttled(&calls),
-            seconds,
-            bound: self.bound,
-            ratio: seconds / self.bound,
-            most: self.most,
-        }
+        Figures::of(self.name, &calls, seconds, self.bound, self.most).needing(self.needed)
     }
 }
 
 /// What one group costs in an empty account.
 async fn alone() -> Figures {
     let scale = Box::pin(Scale::new(1)).await;
-    let most = Most {
-        calls: f64::MAX,
-        ratio: f64::MAX,
-    };
-    let measured = scale.measure("create", &writes(1, true), most, || scale.add(0));
+    let measured = scale.measure("create", &writes(1, true), ANYTHING, || scale.add(0));
     measured.until(|bed| served(bed) == 1).await
 }
 
-fn team(group: usize) -> String {
+pub(crate) fn team(group: usize) -> String {
     format!("team-{}", group % TEAMS)
+}
+
+/// Names of a group's Services.
+pub(crate) fn services(group: usize) -> Vec<String> {
+    (0..SERVICES).map(|n| format!("app-{group}-{n}")).collect()
 }
 
 /// The Ingress of a group: a path to each of its Services.
 pub(crate) fn ingress(namespace: &str, group: usize, services: &[String]) -> Ingress {
-    let host = format!("app-{group}.example.com");
+    ingress_at(namespace, group, &format!("app-{group}.example.com"), services)
+}
+
+/// The same for another host.
+pub(crate) fn ingress_at(namespace: &str, group: usize, host: &str, services: &[String]) -> Ingress {
     let paths: Vec<(String, &str)> = services
         .iter()
         .enumerate()
@@ -264,7 +261,7 @@ pub(crate) fn ingress(namespace: &str, group: usize, services: &[String]) -> Ing
     let paths: Vec<(&str, &str)> = paths.iter().map(|(path, service)| (path.as_str(), *service)).collect();
     Ingress::new(namespace, &format!("app-{group}"))
         .annotated("subnets", &SUBNETS.map(|(name, ..)| name).join(","))
-        .host(&host, &paths)
+        .host(host, &paths)
 }
 
 /// Makes subnets with addresses for a thousand load balancers.
@@ -289,7 +286,7 @@ pub(crate) async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
 }
 
 /// Groups whose load balancer is known to their users and whose target groups all have their targets.
-fn served(bed: &Bed) -> usize {
+pub(crate) fn served(bed: &Bed) -> usize {
     let rules = bed.holds().2 / SERVICES;
     let full = {
         let world = bed.double.world();
@@ -304,10 +301,6 @@ fn served(bed: &Bed) -> usize {
     let ingresses = Resource::of("networking.k8s.io/v1", "Ingress").expect("a kind that is served");
     let told = bed.api.store().list(ingresses, None).into_iter().filter(named).count();
     full.min(told).min(rules)
-}
-
-fn throttled(calls: &Calls) -> usize {
-    calls.0.iter().filter(|call| call.throttled).count()
 }
 
 /// The writes that make so many groups; `first` when the cluster had none before, and so no security group on whose behalf
@@ -334,16 +327,4 @@ fn deletes(groups: usize) -> Writes {
         ((Service::Ec2, "DeleteSecurityGroup"), groups + 1),
         ((Service::Ec2, "RevokeSecurityGroupIngress"), 1),
     ])
-}
-
-/// How long full buckets impose on these writes, whoever makes them.
-fn bound(writes: &Writes) -> f64 {
-    let mut asked: BTreeMap<(Service, String), (bucket::Limit, usize)> = BTreeMap::new();
-    for (&(service, operation), &count) in writes {
-        for limit in bucket::limits(service, operation, &Value::Null) {
-            asked.entry((service, limit.name.clone())).or_insert((limit, 0)).1 += count;
-        }
-    }
-    let seconds = |(limit, count): &(bucket::Limit, usize)| (*count as f64 - limit.capacity).max(0.0) / limit.refill;
-    asked.values().map(seconds).fold(0.0, f64::max)
 }

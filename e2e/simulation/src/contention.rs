@@ -1,0 +1,210 @@
+//! Who drinks from the same buckets: neighbours, other controllers, other lanes and other namespaces.
+
+use crate::world::REGION;
+use crate::{
+    bed::{Bed, Calls},
+    figures::{ANYTHING, Figures, Most},
+    objects,
+    rollout::{Rollout, SOON, p99},
+    scale::{SERVICES, Scale, ingress, ingress_at, served, services, team, wide_subnets},
+};
+use albacore::budget::{Budget, Outcome};
+use albacore_aws::{Options, call::Service, world::ACCOUNT};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Share of calls that may be refused where others drink from the same buckets.
+const REFUSED: f64 = 0.02;
+/// What a rollout may find: its pods go in soon, whatever else is done.
+const PROMPT: Most = Most {
+    calls: f64::MAX,
+    ratio: 1.0,
+    throttled: REFUSED,
+};
+/// How often a pod of the rollout is replaced that runs beside something else.
+const PACE: Duration = Duration::from_secs(5);
+
+/// Replaces a pod at a time while `busy`; gives all calls made meanwhile.
+async fn roll(bed: &Bed, rollout: &mut Rollout, mut busy: impl FnMut(usize) -> bool) -> Calls {
+    bed.take_calls();
+    let mut turn = 0;
+    while busy(turn) {
+        rollout.come(bed, 1);
+        sleep(PACE / 2).await;
+        rollout.go(bed, 1);
+        sleep(PACE / 2).await;
+        turn += 1;
+    }
+    sleep(PACE).await;
+    bed.take_calls()
+}
+
+/// So many groups that stand, and a Deployment of twenty pods.
+async fn standing(groups: usize) -> (Scale, Vec<Rollout>) {
+    let scale = Scale::new(groups).await;
+    (0..groups).for_each(|group| scale.add(group));
+    while served(&scale.bed) < groups {
+        sleep(Duration::from_secs(5)).await;
+    }
+    scale.bed.settle().await;
+    let rollouts = Rollout::start(&scale, 1, 20).await;
+    (scale, rollouts)
+}
+
+/// A neighbour takes 70 % of the account's bucket, and 200 groups change while a rollout runs.
+pub async fn neighbour() -> Figures {
+    const GROUPS: usize = 200;
+    let (scale, mut rollouts) = standing(GROUPS).await;
+    let bed = &scale.bed;
+    bed.double.neighbour(Service::Elbv2, "account", 7.0);
+    for group in 0..GROUPS {
+        scale.turn(group, 1);
+    }
+    let calls = roll(bed, &mut rollouts[0], |turn| turn < 60).await;
+    let wait = p99(&rollouts, &calls);
+    let name = "70 % to a neighbour, 200 groups change (p99 of a pod's wait)";
+    Figures::of(name, &calls, wait, SOON.as_secs_f64(), PROMPT)
+}
+
+/// Three hundred groups are deleted at once while a rollout runs.
+pub async fn deletion() -> Figures {
+    const GROUPS: usize = 300;
+    let (scale, mut rollouts) = standing(GROUPS).await;
+    (0..GROUPS).for_each(|group| scale.remove(group));
+    let bed = &scale.bed;
+    let calls = roll(bed, &mut rollouts[0], |turn| turn < 60).await;
+    let wait = p99(&rollouts, &calls);
+    let name = "300 groups deleted beside a rollout (p99 of a pod's wait)";
+    Figures::of(name, &calls, wait, SOON.as_secs_f64(), PROMPT)
+}
+
+/// A namespace has five hundred groups that wait to be made when another one gets one: how much longer that takes.
+pub async fn namespaces() -> Figures {
+    const PENDING: usize = 500;
+    async fn made(bed: &Bed, began: Instant) -> f64 {
+        loop {
+            let world = bed.double.world();
+            let mut all = world
+                .regions
+                .values()
+                .flat_map(|region| region.elbv2.load_balancers.values());
+            let now = bed.double.now();
+            let active = all.any(|lb| lb.name.starts_with("k8s-quiet-") && lb.is_active(now));
+            drop(world);
+            let told = bed
+                .get("networking.k8s.io/v1", "Ingress", "quiet", "app-0")
+                .unwrap_or_default();
+            if active && told["status"]["loadBalancer"]["ingress"][0]["hostname"].is_string() && full(bed) {
+                return began.elapsed().as_secs_f64();
+            }
+            sleep(Duration::from_millis(250)).await;
+        }
+    }
+    let alone = {
+        let scale = Scale::new(1).await;
+        scale.bed.apply(objects::namespace("quiet"));
+        scale.add_in("quiet", 0, 900);
+        made(&scale.bed, Instant::now()).await
+    };
+    let scale = Scale::new(PENDING).await;
+    for namespace in ["noisy", "quiet"] {
+        scale.bed.apply(objects::namespace(namespace));
+    }
+    for group in 0..PENDING {
+        scale.add_in("noisy", group, group);
+    }
+    sleep(Duration::from_secs(60)).await;
+    scale.bed.take_calls();
+    scale.add_in("quiet", 0, 900);
+    let seconds = made(&scale.bed, Instant::now()).await;
+    let most = Most {
+        calls: f64::MAX,
+        ratio: 1.5,
+        throttled: 0.0,
+    };
+    let name = "one group beside 500 of another namespace";
+    Figures::of(name, &scale.bed.take_calls(), seconds, alone, most)
+}
+
+/// Three controllers in one account, all of them always with more to do than they may: what each got of the calls that
+/// change something, the least and the most by a third of all.
+pub async fn controllers() -> Figures {
+    const GROUPS: usize = 30;
+    const LONG: Duration = Duration::from_secs(3600);
+    let mut first = Bed::new(Options {
+        bucket_scale: 1000.0,
+        ..Options::default()
+    })
+    .await;
+    for name in ["application-load-balancers", "target-groups"] {
+        first.double.set_quota(ACCOUNT, REGION, name, 100_000);
+    }
+    wide_subnets(&first).await.expect("subnets");
+    let mut others = [first.beside("second"), first.beside("third")];
+    let mut budgets: Vec<Budget> = vec![first.start_with_budget()];
+    budgets.extend(others.iter_mut().map(Bed::start_with_budget));
+    let beds = [&first, &others[0], &others[1]];
+    for bed in beds {
+        for namespace in 0..GROUPS.min(10) {
+            bed.apply(objects::namespace(&team(namespace)));
+        }
+        for group in 0..GROUPS {
+            for (n, service) in services(group).iter().enumerate() {
+                let port = u16::try_from(1024 + group * SERVICES + n).expect("a port");
+                bed.apply(objects::service(&team(group), service, port));
+            }
+            bed.apply(ingress(&team(group), group, &services(group)).object());
+        }
+    }
+    first.settle().await;
+    first.double.configure(|options| options.bucket_scale = 1.0);
+    first.take_calls();
+    let done = |budget: &Budget| -> u64 {
+        let ledger = budget.ledger();
+        let writes = ledger.by_kind.iter().filter(|(kind, _)| {
+            kind.outcome == Outcome::Done && ["ModifyRule", "CreateRule", "DeleteRule"].contains(&kind.operation)
+        });
+        writes.map(|(_, spent)| spent.calls).sum()
+    };
+    let before: Vec<u64> = budgets.iter().map(done).collect();
+    let began = Instant::now();
+    let mut turn = 0;
+    while began.elapsed() < LONG {
+        turn += 1;
+        for bed in beds {
+            for group in 0..GROUPS {
+                let host = format!("app-{group}-{turn}.example.com");
+                bed.apply(ingress_at(&team(group), group, &host, &services(group)).object());
+            }
+        }
+        sleep(Duration::from_secs(60)).await;
+    }
+    let calls = first.take_calls();
+    let got: Vec<f64> = budgets
+        .iter()
+        .zip(before)
+        .map(|(budget, before)| (done(budget) - before) as f64)
+        .collect();
+    eprintln!("{got:?}");
+    let third = got.iter().sum::<f64>() / 3.0;
+    let furthest = got.iter().map(|got| (got - third).abs() / third).fold(0.0, f64::max);
+    let most = Most {
+        ratio: 1.0,
+        throttled: REFUSED,
+        ..ANYTHING
+    };
+    let name = "three controllers (what one got off a third, as a share)";
+    Figures::of(name, &calls, furthest, 0.25, most).needing(usize::MAX)
+}
+
+/// Whether the load balancer of the quiet namespace has all its rules, and its target groups their targets.
+fn full(bed: &Bed) -> bool {
+    let world = bed.double.world();
+    let groups = world
+        .regions
+        .values()
+        .flat_map(|region| region.elbv2.target_groups.values());
+    let of_quiet = groups.filter(|group| group.name.starts_with("k8s-quiet-"));
+    let of_quiet = of_quiet.filter(|group| group.targets.len() == bed.world.nodes.len());
+    of_quiet.count() == SERVICES
+}
