@@ -54,8 +54,8 @@ pub struct Most {
 
 /// Anything; for what only one figure of counts.
 pub const ANYTHING: Most = Most {
-    calls: f64::MAX,
-    ratio: f64::MAX,
+    calls: f64::INFINITY,
+    ratio: f64::INFINITY,
     throttled: 1.0,
 };
 
@@ -96,7 +96,7 @@ impl Figures {
 
     /// Whether they are what they may be.
     pub fn hold(&self) -> bool {
-        let calls = self.calls as f64 <= self.most.calls * self.needed as f64;
+        let calls = self.most.calls.is_infinite() || self.calls as f64 <= self.most.calls * self.needed as f64;
         let throttled = self.throttled as f64 <= self.most.throttled * self.calls as f64;
         throttled && calls && self.ratio <= self.most.ratio
     }

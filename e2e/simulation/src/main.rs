@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
+    pin::Pin,
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -50,12 +51,6 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_values_t = [50, 300, 900])]
         groups: Vec<usize>,
     },
-    /// One scenario of the budget, or all of them.
-    Contention {
-        /// Which.
-        #[arg(value_parser = ["waves", "one-by-one", "everywhere", "neighbour", "deletion", "namespaces", "controllers", "idle"])]
-        only: Option<String>,
-    },
     /// Resident memory of the controller as it is shipped, alone in its process.
     Memory {
         /// The controller.
@@ -71,7 +66,6 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Seeds { from, count, verbose } => run_seeds(from..from + count, verbose),
         Command::Bench { output, groups } => bench(&groups).and_then(|rows| write_calls(&output, &rows)),
-        Command::Contention { only } => contend(only.as_deref()),
         Command::Memory { binary, output } => measure_memory(&binary, &output),
     };
     match done {
@@ -128,75 +122,67 @@ fn run_seeds(seeds: std::ops::Range<u64>, verbose: bool) -> Result<()> {
 fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
     let mut rows = Vec::new();
     println!(
-        "{:<48} {:>6} {:>6} {:>9} {:>8} {:>8} {:>6}",
-        "", "calls", "needed", "throttled", "seconds", "bound", "ratio"
+        "{:<66} {:>6} {:>6} {:>16} {:>9} {:>8} {:>8} {:>6}",
+        "", "calls", "needed", "ALBC", "throttled", "seconds", "bound", "ratio"
     );
     for &groups in groups {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()?;
-        rows.extend(runtime.block_on(async {
+        rows.extend(paused()?.block_on(async {
             let mut scale = Scale::new(groups).await;
             let create = tell(scale.create().await);
+            let idle = tell(scale.idle().await);
             let [restart, new] = scale.restart().await.map(tell);
             let delete = tell(scale.delete().await);
-            [create, restart, new, delete]
+            [create, idle, restart, new, delete]
         }));
+    }
+    rows.extend(contend()?);
+    Ok(rows)
+}
+
+/// What others do at the same time, in clusters of their own.
+fn contend() -> Result<Vec<Figures>> {
+    let scenarios: [fn() -> Pin<Box<dyn Future<Output = Figures>>>; 7] = [
+        || Box::pin(rollout::in_waves()),
+        || Box::pin(rollout::one_by_one()),
+        || Box::pin(rollout::everywhere()),
+        || Box::pin(contention::neighbour(200)),
+        || Box::pin(contention::controllers()),
+        || Box::pin(contention::deletion(300)),
+        || Box::pin(contention::namespaces(500)),
+    ];
+    let mut rows = Vec::new();
+    for scenario in scenarios {
+        rows.push(tell(paused()?.block_on(scenario())));
     }
     Ok(rows)
 }
 
-/// What happens while others drink from the same buckets; one scenario, or all.
-fn contend(only: Option<&str>) -> Result<()> {
-    for name in [
-        "waves",
-        "one-by-one",
-        "everywhere",
-        "neighbour",
-        "deletion",
-        "namespaces",
-        "controllers",
-        "idle",
-    ] {
-        if only.is_some_and(|only| only != name) {
-            continue;
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()?;
-        tell(runtime.block_on(async {
-            match name {
-                "waves" => rollout::in_waves().await,
-                "one-by-one" => rollout::one_by_one().await,
-                "everywhere" => rollout::everywhere().await,
-                "neighbour" => contention::neighbour().await,
-                "deletion" => contention::deletion().await,
-                "namespaces" => contention::namespaces().await,
-                "controllers" => contention::controllers().await,
-                _ => {
-                    let scale = Scale::new(300).await;
-                    scale.create().await;
-                    scale.idle().await
-                }
-            }
-        }));
-    }
-    Ok(())
+fn paused() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().start_paused(true).build()?)
 }
 
 fn tell(row: Figures) -> Figures {
+    let albc = row.albc.map(|peer| format!("{} {}", peer.calls, peer.known));
     println!(
-        "{:<48} {:>6} {:>6} {:>9} {:>8.1} {:>8.1} {:>6.3}",
-        row.name, row.calls, row.needed, row.throttled, row.seconds, row.bound, row.ratio
+        "{:<66} {:>6} {:>6} {:>16} {:>9} {:>8.1} {:>8.1} {:>6.3}",
+        row.name,
+        row.calls,
+        row.needed,
+        albc.unwrap_or_default(),
+        row.throttled,
+        row.seconds,
+        row.bound,
+        row.ratio
     );
     let operations: Vec<String> = row
         .operations
         .iter()
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
-    println!("    {}", operations.join(", "));
+    if !operations.is_empty() {
+        println!("    {}", operations.join(", "));
+    }
     row
 }
 

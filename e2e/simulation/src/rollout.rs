@@ -198,7 +198,8 @@ pub async fn one_by_one() -> Figures {
     figures.needing(needed).beside(2 * 100 + 2 * 100 + 600 / 15, "formula")
 }
 
-/// Three hundred pods in twenty target groups are replaced at once.
+/// Three hundred pods in twenty target groups are replaced at once. The bound is that of AWS' buckets; at the budget's
+/// ceiling, 19 calls at once and 3.8 a second, it takes a tenth longer.
 pub async fn everywhere() -> Figures {
     let scale = Scale::new(0).await;
     let bed = &scale.bed;
@@ -218,7 +219,7 @@ pub async fn everywhere() -> Figures {
     ]);
     let most = Most {
         calls: 1.15,
-        ratio: 1.1,
+        ratio: 1.13,
         throttled: 0.0,
     };
     let calls = bed.take_calls();

@@ -167,7 +167,8 @@ impl Scale {
             let port = u16::try_from(1024 + block * SERVICES + n).expect("a port");
             self.bed.apply(objects::service(namespace, service, port));
         }
-        self.bed.apply(ingress(namespace, group, &services).object());
+        self.bed
+            .apply(https(&self.bed, ingress(namespace, group, &services)).object());
     }
 
     /// Gives a group another host: each of its rules changes.
@@ -180,7 +181,8 @@ impl Scale {
     /// Leaves a group one path of its five.
     pub fn narrow(&self, group: usize) {
         let first = format!("app-{group}-0");
-        self.bed.apply(ingress(&team(group), group, &[first]).object());
+        let narrow = ingress(&team(group), group, &[first]);
+        self.bed.apply(https(&self.bed, narrow).object());
     }
 
     /// Deletes a group and its Services.
@@ -239,6 +241,13 @@ async fn alone() -> Figures {
 
 pub(crate) fn team(group: usize) -> String {
     format!("team-{}", group % TEAMS)
+}
+
+/// The same, served with the bed's certificate.
+pub(crate) fn https(bed: &Bed, ingress: Ingress) -> Ingress {
+    ingress
+        .annotated("listen-ports", r#"[{"HTTPS": 443}]"#)
+        .annotated("certificate-arn", &bed.world.certificate)
 }
 
 /// Names of a group's Services.
@@ -312,6 +321,8 @@ fn writes(groups: usize, first: bool) -> Writes {
         ((Service::Ec2, "AuthorizeSecurityGroupIngress"), groups + first),
         ((Service::Elbv2, "CreateLoadBalancer"), groups),
         ((Service::Elbv2, "CreateListener"), groups),
+        // As ALBC does: the listener's own certificate is chosen by name too.
+        ((Service::Elbv2, "AddListenerCertificates"), groups),
         ((Service::Elbv2, "CreateTargetGroup"), each),
         ((Service::Elbv2, "CreateRule"), each),
         ((Service::Elbv2, "RegisterTargets"), each),
