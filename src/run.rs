@@ -71,6 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
         leadership: leadership.clone(),
         clock: Clock::system(),
         metrics: metrics.clone(),
+        audits: config.audits,
     };
     background.spawn(tell_leadership(leadership, metrics, raised(stopped.clone())));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -121,6 +122,7 @@ pub async fn check(config: Config) -> Result<Preview> {
         leadership: Leadership::never(),
         clock: Clock::system(),
         metrics: Metrics::default(),
+        audits: false,
     };
     let mut preview = reconcile::preview(parts, seen).await?;
     preview.unattended.extend(unattended);

@@ -238,6 +238,9 @@ where
             lane,
             unit: unit.clone(),
         };
+        if lane == Lane::Audit {
+            budget.pace(what.0, what.1).await;
+        }
         let permit = budget.acquire(ask).again(again).await;
         match send(permit, call()).await {
             Err(fault) if fault.class == super::Class::Throttled => again = true,

@@ -7,6 +7,7 @@
 //! ```
 //! Every call takes its token before it is signed, and the HTTP client lets nothing out that did not pay.
 
+mod audit;
 mod census;
 mod client;
 mod convert;
@@ -19,6 +20,7 @@ mod observe;
 mod perform;
 mod resolve;
 
+pub use audit::Account;
 pub use client::{AwsConfig, Place, discover};
 pub use fault::{Class, Fault, Lack};
 pub use interfaces::INTERFACES;

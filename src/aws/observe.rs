@@ -45,6 +45,7 @@ impl Aws {
         Observe {
             aws: self,
             unit,
+            lane: Lane::Change,
             settings,
         }
         .group(key, known, as_of)
@@ -57,6 +58,7 @@ impl Aws {
     /// AWS could not be asked.
     pub async fn observe_network(
         &self,
+        lane: Lane,
         settings: &Settings,
         groups: &BTreeSet<SecurityGroupId>,
     ) -> Result<NetworkObserved, Fault> {
@@ -64,6 +66,7 @@ impl Aws {
         let observe = Observe {
             aws: self,
             unit: &unit,
+            lane,
             settings,
         };
         let backend = observe
@@ -102,8 +105,8 @@ impl Aws {
     ///
     /// # Errors
     /// AWS could not be asked, or the target group is gone.
-    pub async fn registered(&self, unit: &Unit, group: &TargetGroupArn) -> Result<TargetsObserved, Fault> {
-        let health = self.health_in(Lane::Change, unit, group).await?;
+    pub async fn registered(&self, lane: Lane, unit: &Unit, group: &TargetGroupArn) -> Result<TargetsObserved, Fault> {
+        let health = self.health_in(lane, unit, group).await?;
         let draining = elb::TargetHealthStateEnum::Draining.as_str();
         let registered = health
             .into_iter()
@@ -177,7 +180,7 @@ macro_rules! pages {
         let mut all = Vec::new();
         let mut marker = None;
         loop {
-            let page = read(&$self.aws.budget, $self.unit, Lane::Change, (ELB, $operation), || {
+            let page = read(&$self.aws.budget, $self.unit, $self.lane, (ELB, $operation), || {
                 $request.set_marker(marker.clone()).page_size(PAGE).send()
             })
             .await?;
@@ -193,6 +196,7 @@ macro_rules! pages {
 pub(super) struct Observe<'a> {
     pub aws: &'a Aws,
     pub unit: &'a Unit,
+    pub lane: Lane,
     pub settings: &'a Settings,
 }
 
@@ -272,7 +276,7 @@ impl Observe<'_> {
     pub(super) async fn tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Fault> {
         let mut tags = BTreeMap::new();
         for some in arns.chunks(TAGGED) {
-            let answer = read(&self.aws.budget, self.unit, Lane::Change, (ELB, "DescribeTags"), || {
+            let answer = read(&self.aws.budget, self.unit, self.lane, (ELB, "DescribeTags"), || {
                 self.aws
                     .clients
                     .elb
@@ -295,61 +299,68 @@ impl Observe<'_> {
         let (Some(arn), Some(mut group)) = (told.target_group_arn.as_deref(), convert::target_group(told, tags)) else {
             return Ok(None);
         };
-        let answer = read(
-            &self.aws.budget,
-            self.unit,
-            Lane::Change,
-            (ELB, "DescribeTargetGroupAttributes"),
-            || {
-                self.aws
-                    .clients
-                    .elb
-                    .describe_target_group_attributes()
-                    .target_group_arn(arn)
-                    .send()
-            },
-        )
-        .await?;
-        let attribute =
-            |told: &elb::TargetGroupAttribute| Some((told.key.clone()?, told.value.clone().unwrap_or_default()));
-        group.attributes = answer.attributes().iter().filter_map(attribute).collect();
+        group.attributes = self.target_group_attributes(arn).await?;
         Ok(Some(ObservedTargetGroup { arn: arn.into(), group }))
     }
 
-    async fn load_balancer(&self, told: &elb::LoadBalancer, tags: Tags) -> Result<ObservedLoadBalancer, Fault> {
-        let elb = &self.aws.clients.elb;
-        let arn = told.load_balancer_arn.as_deref().unwrap_or_default();
-        let answer = read(
-            &self.aws.budget,
-            self.unit,
-            Lane::Change,
-            (ELB, "DescribeLoadBalancerAttributes"),
-            || elb.describe_load_balancer_attributes().load_balancer_arn(arn).send(),
-        )
+    pub(super) async fn target_group_attributes(&self, arn: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let what = (ELB, "DescribeTargetGroupAttributes");
+        let answer = read(&self.aws.budget, self.unit, self.lane, what, || {
+            let request = self.aws.clients.elb.describe_target_group_attributes();
+            request.target_group_arn(arn).send()
+        })
+        .await?;
+        let attribute =
+            |told: &elb::TargetGroupAttribute| Some((told.key.clone()?, told.value.clone().unwrap_or_default()));
+        Ok(answer.attributes().iter().filter_map(attribute).collect())
+    }
+
+    pub(super) async fn load_balancer_attributes(&self, arn: &str) -> Result<BTreeMap<String, String>, Fault> {
+        let what = (ELB, "DescribeLoadBalancerAttributes");
+        let answer = read(&self.aws.budget, self.unit, self.lane, what, || {
+            let request = self.aws.clients.elb.describe_load_balancer_attributes();
+            request.load_balancer_arn(arn).send()
+        })
         .await?;
         let attribute =
             |told: &elb::LoadBalancerAttribute| Some((told.key.clone()?, told.value.clone().unwrap_or_default()));
-        let mut load_balancer = convert::load_balancer(told, tags);
-        load_balancer.attributes = answer.attributes().iter().filter_map(attribute).collect();
+        Ok(answer.attributes().iter().filter_map(attribute).collect())
+    }
 
+    /// Listeners of a load balancer and their rules, but for the default ones: those are the listeners' own actions.
+    pub(super) async fn listeners(&self, load_balancer: &str) -> Result<Vec<(elb::Listener, Vec<elb::Rule>)>, Fault> {
+        let elb = &self.aws.clients.elb;
         let listeners = pages!(
             self,
             "DescribeListeners",
-            elb.describe_listeners().load_balancer_arn(arn),
+            elb.describe_listeners().load_balancer_arn(load_balancer),
             listeners
         );
-        let mut found: Vec<(elb::Listener, Vec<elb::Rule>)> = Vec::new();
-        let mut arns = Vec::new();
+        let mut found = Vec::new();
         for listener in listeners {
             let arn = listener.listener_arn.clone().unwrap_or_default();
             let rules = pages!(self, "DescribeRules", elb.describe_rules().listener_arn(&arn), rules);
-            // The default rule is the listener's own default action.
-            let rules: Vec<elb::Rule> = rules.into_iter().filter(|rule| rule.is_default != Some(true)).collect();
-            arns.push(arn);
-            arns.extend(rules.iter().filter_map(|rule| rule.rule_arn.clone()));
+            let rules = rules.into_iter().filter(|rule| rule.is_default != Some(true)).collect();
             found.push((listener, rules));
         }
-        let mut tags = self.tags(arns).await?;
+        Ok(found)
+    }
+
+    async fn load_balancer(&self, told: &elb::LoadBalancer, tags: Tags) -> Result<ObservedLoadBalancer, Fault> {
+        let arn = told.load_balancer_arn.as_deref().unwrap_or_default();
+        let mut load_balancer = convert::load_balancer(told, tags);
+        load_balancer.attributes = self.load_balancer_attributes(arn).await?;
+        let found = self.listeners(arn).await?;
+        let of_listener = |(listener, rules): &(elb::Listener, Vec<elb::Rule>)| {
+            let rules = rules.iter().filter_map(|rule| rule.rule_arn.clone());
+            listener
+                .listener_arn
+                .clone()
+                .into_iter()
+                .chain(rules)
+                .collect::<Vec<_>>()
+        };
+        let mut tags = self.tags(found.iter().flat_map(of_listener).collect()).await?;
         let mut observed = ObservedLoadBalancer {
             arn: arn.into(),
             dns_name: told.dns_name.clone().unwrap_or_default(),
@@ -359,29 +370,19 @@ impl Observe<'_> {
             listeners: BTreeMap::new(),
         };
         for (told, rules) in found {
-            let arn = told.listener_arn.clone().unwrap_or_default();
-            let Some(mut listener) = convert::listener(&told, tags.remove(&arn).unwrap_or_default()) else {
+            let Some(mut found) = listener(&told, &rules, &mut tags) else {
                 continue;
             };
-            if listener.protocol == ListenerProtocol::Https {
-                listener.certificates.by_name = self.certificates(&arn).await?;
+            if found.listener.protocol == ListenerProtocol::Https {
+                found.listener.certificates.by_name = self.certificates(found.arn.as_str()).await?;
             }
-            let mut rules: Vec<ObservedRule> = rules.iter().filter_map(|told| rule(told, &mut tags)).collect();
-            rules.sort_by_key(|rule| rule.priority);
-            observed.listeners.insert(
-                listener.port,
-                ObservedListener {
-                    arn: arn.into(),
-                    listener,
-                    rules,
-                },
-            );
+            observed.listeners.insert(found.listener.port, found);
         }
         Ok(observed)
     }
 
     /// Certificates chosen by name: the default one is listed too, marked as such, and once more if it is one of these.
-    async fn certificates(&self, listener: &str) -> Result<Vec<CertificateArn>, Fault> {
+    pub(super) async fn certificates(&self, listener: &str) -> Result<Vec<CertificateArn>, Fault> {
         let request = || {
             self.aws
                 .clients
@@ -406,7 +407,7 @@ impl Observe<'_> {
             let page = read(
                 &self.aws.budget,
                 self.unit,
-                Lane::Change,
+                self.lane,
                 (Service::Ec2, "DescribeSecurityGroups"),
                 || {
                     let request = self.aws.clients.ec2.describe_security_groups();
@@ -431,6 +432,23 @@ impl Observe<'_> {
             }
         }
     }
+}
+
+/// A listener and its rules, with these tags; certificates that are chosen by name are not told with it.
+pub(super) fn listener(
+    told: &elb::Listener,
+    rules: &[elb::Rule],
+    tags: &mut BTreeMap<String, Tags>,
+) -> Option<ObservedListener> {
+    let arn = told.listener_arn.as_deref()?;
+    let listener = convert::listener(told, tags.remove(arn).unwrap_or_default())?;
+    let mut rules: Vec<ObservedRule> = rules.iter().filter_map(|told| rule(told, tags)).collect();
+    rules.sort_by_key(|rule| rule.priority);
+    Some(ObservedListener {
+        arn: arn.into(),
+        listener,
+        rules,
+    })
 }
 
 fn rule(told: &elb::Rule, tags: &mut BTreeMap<String, Tags>) -> Option<ObservedRule> {

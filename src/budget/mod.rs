@@ -40,6 +40,9 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// ever was.
 const UNDER_WAY: usize = 12;
 
+/// Share of a bucket that the background may take.
+const BACKGROUND: f64 = 0.1;
+
 /// How long a place is kept for a unit that gave it up because something changed.
 const PLACE: Duration = Duration::from_secs(5);
 
@@ -121,6 +124,8 @@ struct State {
     refusals: BTreeMap<BucketName, Instant>,
     /// Permits that are out, by service.
     under_way: BTreeMap<Service, usize>,
+    /// When the background may call a service again.
+    paced: BTreeMap<Service, Instant>,
     ledger: Ledger,
 }
 
@@ -158,6 +163,21 @@ impl Budget {
             asked: Instant::now(),
             sleep: None,
         }
+    }
+
+    /// Waits for the background's next turn: all its calls together take a tenth of the service's bucket at most, even
+    /// where nobody else wants it.
+    pub async fn pace(&self, service: Service, operation: &str) {
+        let (own, account) = table::buckets_of(service, operation);
+        let rate = self.0.config.documented(account.unwrap_or(own));
+        let at = {
+            let mut state = self.state();
+            let next = state.paced.entry(service).or_insert_with(Instant::now);
+            let at = Instant::now().max(*next);
+            *next = at + Duration::from_secs_f64(1.0 / (BACKGROUND * rate.per_second));
+            at
+        };
+        tokio::time::sleep_until(at).await;
     }
 
     /// How long until the last of these calls of one service each has its token, if nothing more urgent comes meanwhile.
@@ -244,12 +264,21 @@ pub struct Level {
 }
 
 impl BudgetConfig {
-    fn bucket(&self, name: BucketName, is_account: bool, now: Instant) -> Bucket {
+    /// How the operator sized a bucket.
+    fn chosen(&self, name: BucketName) -> Option<Rate> {
         let chosen = self.overrides.iter().rev().find(|chosen| chosen.bucket == name);
-        let rate = match chosen {
-            Some(chosen) => chosen.rate,
-            None => table::documented(name).share(self.ceiling),
-        };
+        chosen.map(|chosen| chosen.rate)
+    }
+
+    /// A bucket as the operator sized it, or as AWS documents it.
+    fn documented(&self, name: BucketName) -> Rate {
+        self.chosen(name).unwrap_or_else(|| table::documented(name))
+    }
+
+    fn bucket(&self, name: BucketName, is_account: bool, now: Instant) -> Bucket {
+        let rate = self
+            .chosen(name)
+            .unwrap_or_else(|| table::documented(name).share(self.ceiling));
         let reserve = if is_account { RESERVE.min(rate.burst / 2) } else { 0 };
         Bucket::new(rate, reserve, now)
     }

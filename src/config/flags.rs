@@ -31,9 +31,12 @@ pub(super) struct Flags {
     #[arg(long, env = "ALBACORE_AWS_API_ENDPOINTS", value_delimiter = ',')]
     pub aws_api_endpoints: Vec<String>,
     /// Sizes of token buckets where the account has others than AWS documents, as tokens a second and tokens at most:
-    /// `elasticloadbalancing.register=4:20`
+    /// `elasticloadbalancing.register=4:20`; or as a share of that: `elasticloadbalancing.account=50%`
     #[arg(long, env = "ALBACORE_AWS_BUDGET", value_delimiter = ',')]
     pub aws_budget: Vec<String>,
+    /// Look in the background, with calls that nobody else wants, for what somebody else changed in AWS
+    #[arg(long, env = "ALBACORE_AUDIT", default_value = "true")]
+    pub audit: String,
     /// Value of the `kubernetes.io/ingress.class` annotation that is ours; when empty, Ingresses without a class are too
     #[arg(long, env = "ALBACORE_INGRESS_CLASS", default_value = "alb")]
     pub ingress_class: String,
@@ -119,7 +122,8 @@ pub(super) struct Flags {
 }
 
 /// Flags that say yes or no; given without a value, they say yes.
-pub(super) const SWITCHES: [&str; 5] = [
+pub(super) const SWITCHES: [&str; 6] = [
+    "audit",
     "disable-ingress-class-annotation",
     "disable-ingress-group-name-annotation",
     "enable-backend-security-group",

@@ -39,6 +39,8 @@ pub struct Config {
     pub aws: AwsConfig,
     /// Buckets of another size than documented.
     pub budget: Vec<BudgetOverride>,
+    /// `--audit`.
+    pub audits: bool,
     /// `--watch-namespace`.
     pub watch_namespace: Option<String>,
     /// `--kubeconfig`.
@@ -231,6 +233,7 @@ impl Flags {
                 endpoints,
             },
             budget,
+            audits: check.switch("audit", &self.audit),
             watch_namespace: filled(self.watch_namespace),
             kubeconfig: filled(self.kubeconfig).map(PathBuf::from),
             lease,

@@ -334,7 +334,21 @@ pub struct ClusterNetworkStatus {
     /// What is being done to AWS right now; found at a start, it is a reason to look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<String>,
+    /// How far the background has come that looks for what somebody else changed in AWS.
+    pub audit: AuditPosition,
     /// What was last proven equal to AWS: versioned and compressed, for albacore itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<String>,
+}
+
+/// How far the audit has come.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditPosition {
+    /// The last group whose listeners, rules and tags were looked at in this round; none between rounds.
+    pub after: Option<String>,
+    /// The last group whose attributes, certificates and targets were looked at.
+    pub details_after: Option<String>,
+    /// Groups that were looked at since then.
+    pub turn: u32,
 }

@@ -100,6 +100,29 @@ impl Observed {
             .find(|r| r.arn == *arn)
     }
 
+    /// ARNs of everything of Elastic Load Balancing that has tags.
+    pub fn tagged(&self) -> Vec<String> {
+        let groups = self.target_groups.iter().map(|tg| tg.arn.to_string());
+        let of_listener = |listener: &ObservedListener| {
+            let rules = listener.rules.iter().map(|rule| rule.arn.to_string());
+            rules.chain([listener.arn.to_string()]).collect::<Vec<_>>()
+        };
+        let of_load_balancer = |lb: &ObservedLoadBalancer| {
+            let listeners = lb.listeners.values().flat_map(of_listener);
+            listeners.chain([lb.arn.to_string()]).collect::<Vec<_>>()
+        };
+        groups
+            .chain(self.load_balancers.iter().flat_map(of_load_balancer))
+            .collect()
+    }
+
+    /// Takes over the tags that AWS tells of a resource.
+    pub fn set_tags(&mut self, resource: &str, told: &Tags) {
+        if let Some(tags) = self.tags_mut(resource) {
+            tags.clone_from(told);
+        }
+    }
+
     fn tags_mut(&mut self, resource: &str) -> Option<&mut Tags> {
         for tg in &mut self.target_groups {
             if tg.arn.as_str() == resource {

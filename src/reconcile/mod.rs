@@ -7,6 +7,7 @@
 //! ```
 //! Nothing is done before every kind was told once, nor while another process leads; facts are kept warm all the time.
 
+mod audit;
 mod bindings;
 mod denied;
 mod ending;
@@ -28,13 +29,14 @@ use crate::{
     facts::{Change, Cluster, TargetGroupBinding},
     k8s::{
         self, Events, Leadership, Writer,
-        custom::LoadBalancer,
+        custom::{AuditPosition, LoadBalancer},
         memory,
         watch::{Kind, Seen, Watches},
     },
     model::*,
     telemetry::{Clock, Metrics},
 };
+use audit::Walk;
 use kube::ResourceExt;
 use queue::{GATHER, Queue};
 use state::{GroupMemory, Notes};
@@ -77,6 +79,10 @@ pub struct Controller {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether the background looks for what somebody else changed in AWS.
+    audits: bool,
+    /// Where that goes on.
+    audited: Mutex<AuditPosition>,
     cluster: Mutex<Cluster>,
     notes: Mutex<Notes>,
     /// Spec hashes of bindings that were written and not yet seen.
@@ -104,6 +110,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether the background looks for what somebody else changed in AWS.
+    pub audits: bool,
 }
 
 /// A lock whose holder panicked guards data that is still whole: each change is one assignment.
@@ -143,6 +151,8 @@ impl Controller {
             leadership: parts.leadership,
             clock: parts.clock,
             metrics: parts.metrics,
+            audits: parts.audits,
+            audited: Mutex::default(),
             notes: Mutex::default(),
             written: Mutex::default(),
             led_since: OnceLock::new(),
@@ -301,6 +311,7 @@ impl Controller {
         if status.lease_transitions != term {
             *lock(&self.unrecorded) = term;
         }
+        *lock(&self.audited) = status.audit.clone();
         let mut notes = self.notes();
         let in_flight = !status.in_flight.is_empty();
         notes.network_doubtful = (in_flight || (strangers && status.applied.is_some())).then_some(now);
@@ -345,6 +356,14 @@ impl Controller {
         let mut queue = Queue::default();
         let mut tasks: JoinSet<(Unit, Outcome)> = JoinSet::new();
         let mut units = BTreeMap::new();
+        let mut background = JoinSet::new();
+        if self.audits {
+            let controller = Arc::clone(&self);
+            background.spawn(async move {
+                let position = lock(&controller.audited).clone();
+                Walk::new(&controller, position).go().await;
+            });
+        }
         let mut leadership = self.leadership.clone();
         let lost = leadership.lost();
         tokio::pin!(lost);
@@ -398,6 +417,8 @@ impl Controller {
                 () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
             }
         }
+        // The background only reads.
+        background.abort_all();
         // Each task ends after the call it is in: nothing is sent any more.
         let drained = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {

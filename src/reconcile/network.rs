@@ -163,7 +163,7 @@ impl Controller {
             .chain(self.notes().network.hosts.values().flat_map(HostGroups::all))
             .collect();
         let as_of = Instant::now();
-        let read = self.aws.observe_network(&self.settings, &groups).await?;
+        let read = self.aws.observe_network(Lane::Change, &self.settings, &groups).await?;
         let missing = !read.has_all_of(&observed);
         let mut notes = self.notes();
         notes.network.observed = read;
@@ -238,7 +238,7 @@ impl Controller {
     }
 
     /// What bindings and groups need of the network.
-    fn network_needs(&self) -> (Needs, Option<bool>) {
+    pub(super) fn network_needs(&self) -> (Needs, Option<bool>) {
         let mut notes = self.notes();
         let cluster = self.cluster();
         let nodes: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();

@@ -88,6 +88,26 @@ impl Task<'_> {
     }
 }
 
+/// Steps, by name.
+pub(super) fn operations(steps: &[Step]) -> String {
+    let names: Vec<&str> = steps.iter().map(|step| step.call.operation()).collect();
+    names.join(", ")
+}
+
+/// Tells members that somebody else changed what they have in AWS.
+pub(super) fn tell_drift(controller: &Controller, members: &[ObjectKey], what: &str) {
+    let note = Note {
+        warning: true,
+        reason: "DriftFound".to_owned(),
+        text: format!("AWS was changed by somebody else, and is put right again: {what}"),
+    };
+    for about in members.iter().filter_map(|member| reference(controller, member)) {
+        if !controller.events.tell(&about, &note) {
+            tracing::debug!(ingress = ?about.name, "too many events wait to be written; this one is left out");
+        }
+    }
+}
+
 /// How a group is.
 pub(super) struct Report<'a> {
     pub task: &'a Task<'a>,

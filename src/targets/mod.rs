@@ -138,7 +138,7 @@ impl Controller {
         let observed = match remembered {
             _ if doubtful => self
                 .aws
-                .registered(&unit, &group)
+                .registered(Lane::Change, &unit, &group)
                 .await
                 .map_err(|fault| self.lost(binding, &fault))?,
             Some(observed) => observed,
@@ -149,7 +149,7 @@ impl Controller {
             None if self.made_here(&group) => TargetsObserved::default(),
             None => self
                 .aws
-                .registered(&unit, &group)
+                .registered(Lane::Change, &unit, &group)
                 .await
                 .map_err(|fault| self.lost(binding, &fault))?,
         };

@@ -38,6 +38,7 @@ struct Inner {
     running: Gauge,
     reconciles: Family<Labels, Counter>,
     durations: Family<Labels, Histogram>,
+    drifts: Family<Labels, Counter>,
 }
 
 impl Default for Metrics {
@@ -50,6 +51,7 @@ impl Default for Metrics {
             running: Gauge::default(),
             reconciles: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 10))),
+            drifts: Family::default(),
         };
         {
             let mut registry = inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,6 +62,11 @@ impl Default for Metrics {
                 "reconciles",
                 "Tasks by kind of unit and how they ended",
                 inner.reconciles.clone(),
+            );
+            registry.register(
+                "drift_found",
+                "What somebody else changed in AWS, by kind of unit",
+                inner.drifts.clone(),
             );
             registry.register_with_unit(
                 "reconcile_duration",
@@ -92,6 +99,11 @@ impl Metrics {
     pub fn queue(&self, (waiting, running): (usize, usize)) {
         self.0.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.0.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// Somebody else changed in AWS what belongs to a unit of this kind.
+    pub fn drift(&self, kind: &'static str) {
+        self.0.drifts.get_or_create(&vec![("kind", kind)]).inc();
     }
 
     /// A task ended.
@@ -349,7 +361,7 @@ mod tests {
                 assert!(last, "{line} stands before its family:\n{text}");
             }
         }
-        assert!(declared.len() == 11 && text.ends_with("# EOF\n"), "{text}");
+        assert!(declared.len() == 12 && text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]

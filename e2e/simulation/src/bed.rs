@@ -43,6 +43,8 @@ pub struct Bed {
     pub leadership: Leadership,
     /// What time it is, from the beginning of the world on.
     pub(crate) clock: Clock,
+    /// Whether the controller looks in the background for what somebody else changed; not, unless a test says otherwise.
+    pub audits: bool,
     running: Option<Replica>,
 }
 
@@ -80,6 +82,7 @@ impl Bed {
             settings,
             leadership: Leadership::alone(),
             clock,
+            audits: false,
             running: None,
         };
         bed.apply(objects::namespace("shop"));
@@ -103,6 +106,7 @@ impl Bed {
             },
             leadership: Leadership::alone(),
             clock: self.clock.clone(),
+            audits: false,
             running: None,
         };
         bed.apply(objects::class());
@@ -195,6 +199,7 @@ impl Bed {
             leadership,
             clock: self.clock.clone(),
             metrics: Metrics::default(),
+            audits: self.audits,
         }
     }
 

@@ -273,8 +273,11 @@ pub(crate) fn ingress_at(namespace: &str, group: usize, host: &str, services: &[
         .host(host, &paths)
 }
 
-/// Makes subnets with addresses for a thousand load balancers.
-pub(crate) async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
+/// Makes subnets with addresses for a thousand load balancers, and for pods.
+///
+/// # Errors
+/// They cannot be made.
+pub async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
     let ec2 = aws_sdk_ec2::Client::new(&sdk_config(&bed.double).await);
     bed.double.configure(|options| options.throttling = false);
     for (name, zone, cidr) in SUBNETS {

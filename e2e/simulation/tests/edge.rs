@@ -417,7 +417,7 @@ async fn every_mutation_does_what_it_is_believed_to_do() {
         assert_eq!(edge.aws.perform(permit, &call, &edge.results).await, Ok(Made::Nothing));
         let registered = edge
             .aws
-            .registered(&edge.unit, &arn)
+            .registered(Lane::Change, &edge.unit, &arn)
             .await
             .expect("an answer")
             .registered;
