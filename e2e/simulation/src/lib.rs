@@ -5,6 +5,7 @@ pub mod bed;
 pub mod conformance;
 pub mod contention;
 pub mod figures;
+pub mod idle;
 pub mod memory;
 pub mod objects;
 pub mod permissions;

@@ -3,6 +3,7 @@
 use albacore_simulation::{
     bed, contention,
     figures::Figures,
+    idle,
     memory::{self, Resident},
     rollout,
     scale::Scale,
@@ -129,13 +130,13 @@ fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
         rows.extend(paused()?.block_on(async {
             let mut scale = Scale::new(groups).await;
             let create = tell(scale.create().await);
-            let idle = tell(scale.idle().await);
             let [restart, new] = scale.restart().await.map(tell);
             let delete = tell(scale.delete().await);
-            [create, idle, restart, new, delete]
+            [create, restart, new, delete]
         }));
     }
     rows.extend(contend()?);
+    rows.extend(paused()?.block_on(idle::day(300)).map(tell));
     Ok(rows)
 }
 

@@ -40,7 +40,13 @@ pub struct Scale {
 impl Scale {
     /// An empty cluster, for this many groups, with a controller.
     pub async fn new(groups: usize) -> Self {
+        Self::begin(groups, false).await
+    }
+
+    /// The same; `audits` where the controller looks for what somebody else changed.
+    pub async fn begin(groups: usize, audits: bool) -> Self {
         let mut bed = Bed::new(Options::default()).await;
+        bed.audits = audits;
         // What AWS grants on request; by default 50 load balancers and 3 000 target groups a Region.
         for name in ["application-load-balancers", "target-groups"] {
             bed.double.set_quota(ACCOUNT, REGION, name, 100_000);
@@ -139,22 +145,6 @@ impl Scale {
         }
     }
 
-    /// Nothing is asked for during a day.
-    pub async fn idle(&self) -> Figures {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
-        let most = Most {
-            calls: 1.0,
-            ratio: 1.0,
-            throttled: 0.0,
-        };
-        self.bed.take_calls();
-        tokio::time::sleep(DAY).await;
-        let name = format!("a day with {} groups", self.groups);
-        let figures = Figures::of(name, &self.bed.take_calls(), DAY.as_secs_f64(), DAY.as_secs_f64(), most);
-        // It looks at everything every ten hours.
-        figures.beside(self.groups * 15 * 24 / 10, "formula")
-    }
-
     /// Adds a group with its Services.
     pub fn add(&self, group: usize) {
         self.add_in(&team(group), group, group);
@@ -162,13 +152,17 @@ impl Scale {
 
     /// Adds a group with its Services in a namespace; `block` is that of its node ports, five each.
     pub fn add_in(&self, namespace: &str, group: usize, block: usize) {
-        let services = services(group);
-        for (n, service) in services.iter().enumerate() {
+        self.add_services(namespace, group, block);
+        let ingress = ingress(namespace, group, &services(group));
+        self.bed.apply(https(&self.bed, ingress).object());
+    }
+
+    /// Adds the Services of a group.
+    pub fn add_services(&self, namespace: &str, group: usize, block: usize) {
+        for (n, service) in services(group).iter().enumerate() {
             let port = u16::try_from(1024 + block * SERVICES + n).expect("a port");
             self.bed.apply(objects::service(namespace, service, port));
         }
-        self.bed
-            .apply(https(&self.bed, ingress(namespace, group, &services)).object());
     }
 
     /// Gives a group another host: each of its rules changes.

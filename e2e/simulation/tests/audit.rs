@@ -7,6 +7,7 @@ use albacore_simulation::{
     objects::{self, Ingress},
     picture,
     scale::wide_subnets,
+    world::sdk_config,
 };
 use std::time::Duration;
 use tokio::time::sleep;
@@ -51,10 +52,10 @@ fn told(bed: &Bed) -> Vec<String> {
 }
 
 /// Changes something behind the controller's back, and waits until everything is as before.
-async fn is_found(bed: &Bed, within: Duration, what: &str, change: impl FnOnce(&Double)) {
+async fn is_found(bed: &Bed, within: Duration, what: &str, change: impl AsyncFnOnce(&Double)) {
     sleep(2 * MINUTE).await;
     let (before, events) = (picture::of(bed), told(bed).len());
-    change(&bed.double);
+    change(&bed.double).await;
     bed.double.touch();
     assert_ne!(picture::of(bed), before, "{what}: nothing was changed");
     let mut waited = Duration::ZERO;
@@ -77,7 +78,7 @@ async fn is_found(bed: &Bed, within: Duration, what: &str, change: impl FnOnce(&
 async fn what_stands_by_itself_is_found_within_half_an_hour() {
     let bed = group().await;
     let soon = 32 * MINUTE;
-    is_found(&bed, soon, "a rule", |double| {
+    is_found(&bed, soon, "a rule", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         let gone = region
@@ -89,14 +90,14 @@ async fn what_stands_by_itself_is_found_within_half_an_hour() {
         region.elbv2.rules.remove(&gone.expect("a rule"));
     })
     .await;
-    is_found(&bed, soon, "a health check", |double| {
+    is_found(&bed, soon, "a health check", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         let group = region.elbv2.target_groups.values_mut().next().expect("a target group");
         group.health_check.path = "/elsewhere".to_owned();
     })
     .await;
-    is_found(&bed, soon, "a tag of a rule", |double| {
+    is_found(&bed, soon, "a tag of a rule", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         let rule = region
@@ -110,7 +111,7 @@ async fn what_stands_by_itself_is_found_within_half_an_hour() {
         region.elbv2.tags.get_mut(&rule).expect("tags").clear();
     })
     .await;
-    is_found(&bed, soon, "a rule of a security group", |double| {
+    is_found(&bed, soon, "a rule of a security group", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         let managed = region
@@ -121,7 +122,7 @@ async fn what_stands_by_itself_is_found_within_half_an_hour() {
         managed.expect("a security group").rules.clear();
     })
     .await;
-    is_found(&bed, soon, "rule of a node's security group", |double| {
+    is_found(&bed, soon, "rule of a node's security group", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         for group in region.ec2.security_groups.values_mut() {
@@ -136,10 +137,37 @@ async fn what_stands_by_itself_is_found_within_half_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_gone_is_found_within_half_an_hour() {
+    let bed = group().await;
+    let soon = 32 * MINUTE;
+    is_found(&bed, soon, "a listener", async |double| {
+        let mut world = double.world();
+        let elb = &mut world.regions.values_mut().next().expect("a region").elbv2;
+        let gone = elb
+            .listeners
+            .iter()
+            .find(|(_, listener)| listener.port == 443)
+            .map(|(arn, _)| arn.clone());
+        let gone = gone.expect("a listener");
+        elb.listeners.remove(&gone);
+        elb.rules.retain(|_, rule| rule.listener != gone);
+    })
+    .await;
+    is_found(&bed, soon, "a load balancer", async |double| {
+        let elb = aws_sdk_elasticloadbalancingv2::Client::new(&sdk_config(double).await);
+        let all = elb.describe_load_balancers().send().await.expect("load balancers");
+        let gone = all.load_balancers().iter().find_map(|lb| lb.load_balancer_arn());
+        let gone = elb.delete_load_balancer().load_balancer_arn(gone.expect("one"));
+        gone.send().await.expect("it is deleted");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changes_rarely_is_found_within_three_hours() {
     let bed = group().await;
     let late = 185 * MINUTE;
-    is_found(&bed, late, "an attribute of a load balancer", |double| {
+    is_found(&bed, late, "an attribute of a load balancer", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         for lb in region
@@ -153,7 +181,7 @@ async fn what_changes_rarely_is_found_within_three_hours() {
         }
     })
     .await;
-    is_found(&bed, late, "an attribute of a target group", |double| {
+    is_found(&bed, late, "an attribute of a target group", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         for group in region
@@ -168,7 +196,24 @@ async fn what_changes_rarely_is_found_within_three_hours() {
         }
     })
     .await;
-    is_found(&bed, late, "a target that is gone", |double| {
+    is_found(&bed, late, "a foreign target", async |double| {
+        let mut world = double.world();
+        let region = world.regions.values_mut().next().expect("a region");
+        let group = region
+            .elbv2
+            .target_groups
+            .values_mut()
+            .find(|group| group.target_type == "ip");
+        let targets = &mut group.expect("a target group").targets;
+        let (mut key, target) = targets
+            .first_key_value()
+            .map(|(key, target)| (key.clone(), target.clone()))
+            .expect("one");
+        key.port += 1;
+        targets.insert(key, target);
+    })
+    .await;
+    is_found(&bed, late, "a target that is gone", async |double| {
         let mut world = double.world();
         let region = world.regions.values_mut().next().expect("a region");
         let group = region

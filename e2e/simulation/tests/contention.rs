@@ -1,6 +1,6 @@
 //! What the budget promises while others drink from the same buckets; `make bench` has more groups, and three controllers.
 
-use albacore_simulation::{contention, figures::Figures, rollout, scale::Scale};
+use albacore_simulation::{contention, figures::Figures, idle, rollout};
 
 fn holds(figures: &Figures) {
     assert!(figures.hold(), "{figures:#?}");
@@ -33,8 +33,8 @@ async fn a_namespace_with_many_groups_delays_another_little() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_day_without_changes_costs_nothing() {
-    let scale = Scale::new(20).await;
-    holds(&scale.create().await);
-    holds(&scale.idle().await);
+async fn a_day_without_changes_costs_nothing_but_the_audit() {
+    for figures in idle::day(20).await {
+        holds(&figures);
+    }
 }
