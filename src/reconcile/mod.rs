@@ -525,11 +525,11 @@ impl Controller {
     }
 }
 
-/// How long events of a unit are gathered before it runs: a target that leaves waits for nothing, and those that come are
-/// gathered by their binding.
+/// How long events of a unit are gathered before it runs. A target that leaves waits for nothing, and those that come are
+/// gathered by their binding: only what is told in the same moment, a Pod and its EndpointSlice, is taken together.
 fn gather(unit: &Unit) -> Duration {
     match unit {
-        Unit::Binding(_) => Duration::ZERO,
+        Unit::Binding(_) => Duration::from_millis(10),
         Unit::Group(_) | Unit::Network => GATHER,
     }
 }
