@@ -4,7 +4,10 @@
 //! for that answer. A refresh that fails serves the old value.
 
 use super::Fault;
-use crate::budget::{Budget, Saving};
+use crate::{
+    budget::{Budget, Saving},
+    ingress::quota::Quotas,
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,6 +33,8 @@ pub(super) enum What {
     SecurityGroups(Vec<String>),
     /// Whether a certificate exists.
     Certificate(String),
+    /// Quotas of the account.
+    Quotas,
 }
 
 /// An answer of AWS, reduced to what is needed.
@@ -43,6 +48,8 @@ pub(super) enum Found {
     Named(Arc<Vec<(String, Option<String>)>>),
     /// Whether it is there.
     Exists(bool),
+    /// Quotas.
+    Quotas(Arc<Quotas>),
 }
 
 /// A subnet, as far as choosing needs it.
@@ -114,7 +121,7 @@ impl What {
     /// Roughly what it takes in memory.
     fn bytes(&self) -> usize {
         match self {
-            Self::Subnets | Self::PublicSubnets => 0,
+            Self::Subnets | Self::PublicSubnets | Self::Quotas => 0,
             Self::SecurityGroups(names) => names.iter().map(|name| name.len() + 24).sum(),
             Self::Certificate(arn) => arn.len(),
         }
@@ -132,6 +139,7 @@ impl Found {
             Self::Ids(ids) => ids.len() * 50,
             Self::Named(named) => named.len() * 100,
             Self::Exists(_) => 0,
+            Self::Quotas(quotas) => quotas.0.len() * 100,
         }
     }
 }

@@ -18,6 +18,7 @@ mod interfaces;
 mod lookup;
 mod observe;
 mod perform;
+mod quotas;
 mod resolve;
 
 pub use audit::Account;

@@ -13,6 +13,7 @@ mod conflict;
 mod contribution;
 mod member;
 mod merge;
+pub mod quota;
 mod settle;
 #[cfg(test)]
 mod tests;

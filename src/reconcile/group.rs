@@ -186,6 +186,11 @@ impl Task<'_> {
                 Err(fault) => Round::End(Outcome::of(&fault)),
             };
         }
+        match self.fits(built, &intent, &plan).await {
+            Ok(true) => {}
+            Ok(false) => return Round::Again,
+            Err(fault) => return Round::End(Outcome::of(&fault)),
+        }
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
             return Round::End(outcome);
         }

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     aws::{Class, Fault},
-    ingress::{self, Built},
+    ingress::{
+        self, Built,
+        quota::{self, Quotas},
+    },
     model::*,
-    plan::{Mutation, Ref, Step},
+    plan::{Intent, Mutation, Plan, Ref, Step},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -75,6 +78,61 @@ impl Task<'_> {
             };
             notes.refusals.insert(member, refusal);
         }
+    }
+
+    /// Whether everything that a plan adds fits into AWS' quotas; who does not fit is refused before anything is written.
+    pub(super) async fn fits(&self, built: &Built, intent: &Intent, plan: &Plan) -> Result<bool, Fault> {
+        if !plan.steps.iter().any(|step| step.call.adds()) {
+            return Ok(true);
+        }
+        let standing = &self.memory.contributions;
+        let overflow = |quotas: &Quotas| {
+            let mut problems = quota::overflow(built, standing, intent, quotas);
+            problems.extend(self.one_load_balancer_more(built, plan, quotas));
+            problems
+        };
+        // AWS' defaults are never more than what it grants: who keeps to them need not ask.
+        if overflow(&Quotas::default()).is_empty() {
+            return Ok(true);
+        }
+        let quotas = self.controller.aws.quotas(&self.unit).await?;
+        let problems = overflow(&quotas);
+        let fits = problems.is_empty();
+        if !fits {
+            self.refuse(built, problems, false);
+        }
+        Ok(fits)
+    }
+
+    /// Who wants a load balancer that the account may not have any more.
+    fn one_load_balancer_more(&self, built: &Built, plan: &Plan, quotas: &Quotas) -> Vec<Problem> {
+        let makes = |step: &Step| matches!(step.call, Mutation::CreateLoadBalancer { .. });
+        let most = quotas.of(quota::LOAD_BALANCERS);
+        let notes = self.controller.notes();
+        if !plan.steps.iter().any(makes) || notes.groups().filter(|(_, notes)| notes.known()).count() <= most {
+            return Vec::new();
+        }
+        let held: usize = notes
+            .groups()
+            .map(|(_, notes)| notes.memory().observed.load_balancers.len())
+            .sum();
+        if held < most {
+            return Vec::new();
+        }
+        let open = built.active.iter().filter(|member| !built.blocked.contains(*member));
+        let problem = |member: &ObjectKey| Problem {
+            member: Some(member.clone()),
+            object: Object::Ingress(member.clone()),
+            field: quota::LOAD_BALANCERS.0.to_owned(),
+            severity: Severity::Blocking,
+            code: Code::OverQuota,
+            detail: format!(
+                "AWS allows {most} load balancers in this account and Region, and this cluster has {held}. Share one by \
+                 alb.ingress.kubernetes.io/group.name, or ask AWS for a higher quota (`{}`).",
+                quota::LOAD_BALANCERS.0
+            ),
+        };
+        open.map(problem).collect()
     }
 
     /// What follows when AWS refuses a step.

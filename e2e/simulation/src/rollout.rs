@@ -210,7 +210,7 @@ pub async fn everywhere() -> Figures {
         rollout.go(bed, 15);
     }
     while !rollouts.iter().all(|rollout| rollout.is_done(bed)) {
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     let seconds = began.elapsed().as_secs_f64();
     let needed = Writes::from([
