@@ -59,6 +59,7 @@ impl Task<'_> {
             self.report(built, &plan.problems, &outcome).await;
             return outcome;
         }
+        self.controller.cluster().forget_deleted(self.key);
         if last {
             self.controller.forget_group(self.key);
         }
@@ -81,6 +82,8 @@ impl Task<'_> {
             }
             return Outcome::Settled;
         }
+        // Nothing is deleted.
+        self.controller.notes().breaker.release(&self.unit);
         let looked = match self.look(built).await {
             Ok(()) => self.keep(built).await,
             unknown => unknown,

@@ -16,7 +16,7 @@ use crate::{
     model::*,
     network,
     plan::{self, Mutation, Step, TargetsIntent, TargetsObserved},
-    reconcile::{Controller, Outcome, queue::Generation},
+    reconcile::{Controller, Outcome, breaker, queue::Generation},
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
@@ -82,7 +82,9 @@ impl Controller {
             steps,
             observed,
         } = self.aim(binding).await?;
-        if !steps.is_empty() {
+        if steps.is_empty() {
+            self.is_held(binding, &[]);
+        } else {
             if binding.checkpoint.is_some() {
                 self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
             }
@@ -190,12 +192,50 @@ impl Controller {
         generation: &mut Generation,
     ) -> Result<(), Outcome> {
         let unit = Unit::Binding(binding.key.clone());
-        let (away, mut here): (Vec<Step>, Vec<Step>) = steps
+        let (away, here): (Vec<Step>, Vec<Step>) = steps
             .into_iter()
             .partition(|step| matches!(step.call, Mutation::DeregisterTargets { .. }));
-        self.run_on_targets(binding, &unit, &away, &mut observed, generation)
-            .await
-            .map_err(|stopped| self.stopped(binding, &stopped))?;
+        let held = self.is_held(binding, &away);
+        if !held {
+            self.run_on_targets(binding, &unit, &away, &mut observed, generation)
+                .await
+                .map_err(|stopped| self.stopped(binding, &stopped))?;
+        }
+        self.put_in(binding, &unit, here, observed, generation).await?;
+        if held {
+            return Err(Outcome::Waiting {
+                on: breaker::WAIT.to_owned(),
+                again: REFUSED,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether targets that leave are held: many, and nobody was seen to delete what they were.
+    fn is_held(&self, binding: &TargetGroupBinding, away: &[Step]) -> bool {
+        let unit = Unit::Binding(binding.key.clone());
+        let leaving = away.iter().map(|step| match &step.call {
+            Mutation::DeregisterTargets { targets, .. } => targets.len(),
+            _ => 0,
+        });
+        let before = self.notes().breaker.holds(&unit);
+        let held = self.holds_back(&unit, false, leaving.sum());
+        if let Some(key) = binding.group.clone().filter(|_| held != before) {
+            // It tells so.
+            self.wake(Unit::Group(key), Duration::ZERO);
+        }
+        held
+    }
+
+    /// Puts targets in as soon as the load balancer can reach them.
+    async fn put_in(
+        &self,
+        binding: &TargetGroupBinding,
+        unit: &Unit,
+        mut here: Vec<Step>,
+        mut observed: TargetsObserved,
+        generation: &mut Generation,
+    ) -> Result<(), Outcome> {
         if here.is_empty() {
             return Ok(());
         }
@@ -219,7 +259,7 @@ impl Controller {
         let mut searches = SEARCHES;
         while let Some(step) = here.pop() {
             let ran = self
-                .run_on_targets(binding, &unit, std::slice::from_ref(&step), &mut observed, generation)
+                .run_on_targets(binding, unit, std::slice::from_ref(&step), &mut observed, generation)
                 .await;
             match ran {
                 Err(Stopped::Refused { fault, .. }) if fault.class == Class::Rejected => {

@@ -5,6 +5,7 @@ use crate::{
     figures::{Figures, Most},
     scale::{Scale, ingress, served, services, team},
 };
+use albacore_aws::call::Service;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::sleep;
 
@@ -57,7 +58,8 @@ pub async fn day(groups: usize) -> [Figures; 3] {
         .0
         .into_iter()
         .partition(|call| audit.contains(&call.operation.as_str()));
-    let (of_audit, others) = (Calls(of_audit), Calls(others));
+    let of_bucket = of_audit.into_iter().filter(|call| call.service == Service::Elbv2);
+    let (of_audit, others) = (Calls(of_bucket.collect()), Calls(others));
     let day = DAY.as_secs_f64();
     let name = format!("a day with {groups} groups, but for the audit");
     let idle = Figures::of(name, &others, day, day, most(1.0)).beside(groups * 15 * 24 / 10, "formula");
