@@ -29,10 +29,23 @@ impl Observed {
         before != (self.current.clone(), self.retired.clone(), self.warming.clone())
     }
 
+    /// Notes which attributes steps are about to set. To be called before the plan's state is stored.
+    pub fn attempt(&mut self, steps: &[Step]) {
+        for step in steps {
+            if let Mutation::ModifyLoadBalancerAttributes { attributes, .. }
+            | Mutation::ModifyTargetGroupAttributes { attributes, .. } = &step.call
+            {
+                self.attempted.extend(attributes.keys().cloned());
+            }
+        }
+    }
+
     /// After reading AWS anew: takes over what AWS cannot tell, and forgets attributes that neither the intent nor an
     /// earlier one set, since those are somebody else's (AWS tells all attributes, with their defaults).
     pub fn remember(&mut self, before: &Self, intended: Option<&super::Intent>) {
         self.current = before.current.clone().filter(|arn| self.load_balancer(arn).is_some());
+        self.attempted = before.attempted.clone();
+        let attempted = &self.attempted;
         self.retired = before.retired.clone();
         self.retired
             .retain(|arn| self.load_balancers.iter().any(|lb| lb.arn == *arn));
@@ -42,9 +55,9 @@ impl Observed {
         for lb in &mut self.load_balancers {
             let known = before.load_balancer(&lb.arn).map(|b| &b.load_balancer.attributes);
             let wanted = intended.and_then(|i| i.load_balancer.as_ref()).map(|w| &w.attributes);
-            lb.load_balancer
-                .attributes
-                .retain(|key, _| [known, wanted].into_iter().flatten().any(|set| set.contains_key(key)));
+            lb.load_balancer.attributes.retain(|key, _| {
+                attempted.contains(key) || [known, wanted].into_iter().flatten().any(|set| set.contains_key(key))
+            });
         }
         for tg in &mut self.target_groups {
             let known = before.target_groups.iter().find(|b| b.arn == tg.arn);
@@ -53,7 +66,8 @@ impl Observed {
                 .zip(resource)
                 .and_then(|(i, resource)| i.target_groups.get(&TargetGroupKey(resource.clone())));
             tg.group.attributes.retain(|key, _| {
-                known.is_some_and(|k| k.group.attributes.contains_key(key))
+                attempted.contains(key)
+                    || known.is_some_and(|k| k.group.attributes.contains_key(key))
                     || wanted.is_some_and(|w| w.group.attributes.contains_key(key))
             });
         }

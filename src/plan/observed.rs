@@ -21,6 +21,10 @@ pub struct Observed {
     pub retired: BTreeSet<LoadBalancerArn>,
     /// Target groups made here that were never seen ready; memory only. Nothing is switched to them before.
     pub warming: BTreeSet<TargetGroupArn>,
+    /// Keys of attributes that steps set, or may have set if they were never heard of again; memory only. AWS tells all
+    /// attributes, whoever set them: these are ours.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub attempted: BTreeSet<String>,
 }
 
 impl Observed {

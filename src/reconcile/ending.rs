@@ -24,6 +24,9 @@ impl Task<'_> {
 
     /// Everything that can be done is done: remember, report, let go.
     pub(super) async fn finish(mut self, built: &Built, intent: &Intent, plan: &Plan) -> Outcome {
+        if self.is_proven() {
+            self.memory.observed.attempted.clear();
+        }
         if let Err(outcome) = self.keep(built).await {
             return outcome;
         }
@@ -64,6 +67,13 @@ impl Task<'_> {
             self.controller.forget_group(self.key);
         }
         outcome
+    }
+
+    /// Whether what is remembered is what AWS has, as far as anybody can know.
+    fn is_proven(&self) -> bool {
+        let mut notes = self.controller.notes();
+        let notes = notes.group(self.key);
+        notes.doubtful.is_none() && notes.unproven.is_none()
     }
 
     /// Whether a group that nobody belongs to, nor has to be taken out of, is to go: its last member was seen to be

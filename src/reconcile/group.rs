@@ -197,6 +197,7 @@ impl Task<'_> {
             Ok(false) => return Round::Again,
             Err(fault) => return Round::End(Outcome::of(&fault)),
         }
+        self.memory.observed.attempt(&plan.steps);
         if let Err(outcome) = self.save(Some(&plan.steps)).await {
             return Round::End(outcome);
         }
