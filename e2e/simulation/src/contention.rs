@@ -80,14 +80,7 @@ pub async fn deletion(groups: usize) -> Figures {
 pub async fn namespaces(pending: usize) -> Figures {
     async fn made(bed: &Bed, began: Instant) -> f64 {
         loop {
-            let world = bed.double.world();
-            let mut all = world
-                .regions
-                .values()
-                .flat_map(|region| region.elbv2.load_balancers.values());
-            let now = bed.double.now();
-            let active = all.any(|lb| lb.name.starts_with("k8s-quiet-") && lb.is_active(now));
-            drop(world);
+            let active = is_active(bed);
             let told = bed
                 .get("networking.k8s.io/v1", "Ingress", "quiet", "app-0")
                 .unwrap_or_default();
@@ -190,7 +183,17 @@ pub async fn controllers() -> Figures {
     Figures::of(name, &calls, furthest, 0.25, PROMPT)
 }
 
-/// Whether the load balancer of the quiet namespace has all its rules, and its target groups their targets.
+/// Whether the load balancer of the quiet namespace serves.
+fn is_active(bed: &Bed) -> bool {
+    let world = bed.double.world();
+    let mut all = world
+        .regions
+        .values()
+        .flat_map(|region| region.elbv2.load_balancers.values());
+    all.any(|lb| lb.name.starts_with("k8s-quiet-") && lb.is_active(bed.double.now()))
+}
+
+/// Whether the target groups of the quiet namespace have their targets.
 fn full(bed: &Bed) -> bool {
     let world = bed.double.world();
     let groups = world

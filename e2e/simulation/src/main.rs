@@ -142,7 +142,8 @@ fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
 
 /// What others do at the same time, in clusters of their own.
 fn contend() -> Result<Vec<Figures>> {
-    let scenarios: [fn() -> Pin<Box<dyn Future<Output = Figures>>>; 7] = [
+    type Scenario = fn() -> Pin<Box<dyn Future<Output = Figures>>>;
+    let scenarios: [Scenario; 7] = [
         || Box::pin(rollout::in_waves()),
         || Box::pin(rollout::one_by_one()),
         || Box::pin(rollout::everywhere()),
