@@ -244,7 +244,7 @@ fn every_flag_of_the_chart_is_one_of_the_controller() {
             "{argument} is not in {arguments:?}"
         );
     }
-    assert_eq!(arguments.len(), 21, "{arguments:?}");
+    assert_eq!(arguments.len(), 22, "{arguments:?}");
     let env = pod(&objects)["containers"][0]["env"].clone();
     assert!(
         env.to_string()
