@@ -136,7 +136,7 @@ impl Observe<'_> {
         let security_groups = self.managed_security_groups().await?;
         Ok(Lists {
             taken,
-            calls: self.aws.budget.spent(self.unit).calls - before,
+            calls: self.aws.budget.spent(self.unit).calls.saturating_sub(before),
             load_balancers,
             target_groups,
             security_groups,

@@ -25,7 +25,16 @@ impl Line {
     pub fn push(&mut self, lane: Lane, turn: &str, ticket: Ticket) {
         let turns = self.lanes.entry(lane).or_default();
         if !turns.waiting.contains_key(turn) {
-            turns.order.push_back(turn.to_owned());
+            // Who kept a place kept its turn: before the first who came later.
+            let later = |asker: &String| {
+                turns
+                    .waiting
+                    .get(asker)
+                    .and_then(VecDeque::front)
+                    .is_some_and(|&at| at > ticket)
+            };
+            let at = turns.order.iter().position(later).unwrap_or(turns.order.len());
+            turns.order.insert(at, turn.to_owned());
         }
         let queue = turns.waiting.entry(turn.to_owned()).or_default();
         queue.insert(queue.partition_point(|&other| other < ticket), ticket);
@@ -135,6 +144,18 @@ mod tests {
         assert_eq!(served(&mut line), [1, 2, 3, 4]);
         line.push_front(Lane::Change, "c", 5);
         assert_eq!(served(&mut line), [5]);
+    }
+
+    #[test]
+    fn who_comes_back_with_an_old_place_has_the_turn_that_goes_with_it() {
+        let mut line = Line::default();
+        for (turn, ticket) in [("a", 1), ("b", 2), ("c", 3)] {
+            line.push(Lane::Change, turn, ticket);
+        }
+        line.remove(Lane::Change, "b", 2);
+        line.push(Lane::Change, "b", 2);
+        line.push(Lane::Change, "d", 4);
+        assert_eq!(served(&mut line), [1, 2, 3, 4]);
     }
 
     #[test]

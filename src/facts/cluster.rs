@@ -21,8 +21,6 @@ pub struct Cluster {
     groups: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
     /// Groups of which a member was seen to be deleted although it carried the group's finalizer.
     ended: BTreeSet<GroupKey>,
-    /// Members that were seen to be deleted, by the groups they stood in; forgotten when those come to rest.
-    deleted: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
 }
 
 /// One thing that happened.
@@ -95,7 +93,6 @@ impl Cluster {
             bindings: BTreeMap::new(),
             groups: BTreeMap::new(),
             ended: BTreeSet::new(),
-            deleted: BTreeMap::new(),
         }
     }
 
@@ -106,9 +103,6 @@ impl Cluster {
             Change::Ingress(fact) => self.set_ingress(fact.key.clone(), Some(fact), &mut touched),
             Change::IngressDeleted(key) => {
                 let left = self.groups_with(&key);
-                for group in &left {
-                    self.deleted.entry(group.clone()).or_default().insert(key.clone());
-                }
                 self.set_ingress(key, None, &mut touched);
                 // Evidence for its own end only: the others of the group have to be seen to go too.
                 self.ended
@@ -335,17 +329,6 @@ impl Cluster {
     /// The group is gone.
     pub fn forget_end(&mut self, group: &GroupKey) {
         self.ended.remove(group);
-        self.deleted.remove(group);
-    }
-
-    /// Whether a member of the group was seen to be deleted, since the group last came to rest.
-    pub fn was_seen_deleted(&self, group: &GroupKey, member: &ObjectKey) -> bool {
-        self.deleted.get(group).is_some_and(|deleted| deleted.contains(member))
-    }
-
-    /// The group came to rest: what was deleted has left nothing behind.
-    pub fn forget_deleted(&mut self, group: &GroupKey) {
-        self.deleted.remove(group);
     }
 
     /// An Ingress.

@@ -59,8 +59,8 @@ fn counted<'a>(quota: &str, member: &ObjectKey, wishes: &'a Contribution, intent
     }
 }
 
-/// The members that do not fit any more, with the first quota that each would overflow. Who stands already stays, whoever
-/// comes before him in the group; of the others, who comes first.
+/// The members that do not fit any more, with the first quota that each would overflow. Who stands as he wishes stays,
+/// whoever comes before him in the group; then come those that stand and wish something else, then who is new.
 pub fn overflow(
     built: &Built,
     standing: &BTreeMap<ObjectKey, Contribution>,
@@ -86,7 +86,10 @@ pub fn overflow(
         }
     }
     let mut problems = Vec::new();
-    for (member, wishes) in open().filter(|one| !stands(one)) {
+    let (changed, new): (Vec<_>, Vec<_>) = open()
+        .filter(|one| !stands(one))
+        .partition(|(member, _)| standing.contains_key(*member));
+    for (member, wishes) in changed.into_iter().chain(new) {
         let wanted = DEFAULTS.map(|quota| (quota, counted(quota.0, member, wishes, intent)));
         let full = wanted.iter().find_map(|(quota, more)| {
             let there = held.get(quota.0).cloned().unwrap_or_default();

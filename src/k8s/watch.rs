@@ -25,13 +25,6 @@ const PAGE: u32 = 50;
 pub enum Seen {
     /// Facts changed.
     Changes(Vec<Change>),
-    /// A list lacks objects that were there before, and nobody saw them go.
-    Vanished {
-        /// That they are gone.
-        changes: Vec<Change>,
-        /// How many objects of the kind were there.
-        of: usize,
-    },
     /// All objects of a kind have been told, as they were when they were listed for the so many-th time.
     Synced(Kind, u64),
     /// A LoadBalancer object as it is now.
@@ -276,11 +269,14 @@ impl Source {
                     applied(object).into_iter().collect()
                 }
                 watcher::Event::InitDone => {
-                    let vanished = known.difference(&listed).cloned().map(|name| gone(name, false));
-                    let mut told = together(vanished, known.len());
+                    let vanished: Vec<Name> = known.difference(&listed).cloned().collect();
                     known = std::mem::take(&mut listed);
-                    told.push(Seen::Synced(self.kind, listing));
-                    told
+                    let synced = std::iter::once(Seen::Synced(self.kind, listing));
+                    vanished
+                        .into_iter()
+                        .map(|name| gone(name, false))
+                        .chain(synced)
+                        .collect()
                 }
                 watcher::Event::Apply(object) => {
                     known.insert(name(&object));
@@ -298,19 +294,4 @@ impl Source {
             }
         }
     }
-}
-
-/// What vanished of a kind, told as one.
-fn together(vanished: impl Iterator<Item = Seen>, of: usize) -> Vec<Seen> {
-    let (mut told, mut all) = (Vec::new(), Vec::new());
-    for seen in vanished {
-        match seen {
-            Seen::Changes(changes) => all.extend(changes),
-            own => told.push(own),
-        }
-    }
-    if !all.is_empty() {
-        told.push(Seen::Vanished { changes: all, of });
-    }
-    told
 }

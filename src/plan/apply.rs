@@ -32,11 +32,16 @@ impl Observed {
     /// Notes which attributes steps are about to set. To be called before the plan's state is stored.
     pub fn attempt(&mut self, steps: &[Step]) {
         for step in steps {
-            if let Mutation::ModifyLoadBalancerAttributes { attributes, .. }
-            | Mutation::ModifyTargetGroupAttributes { attributes, .. } = &step.call
-            {
-                self.attempted.extend(attributes.keys().cloned());
-            }
+            let (resource, attributes) = match &step.call {
+                Mutation::ModifyLoadBalancerAttributes {
+                    load_balancer,
+                    attributes,
+                } => (named(load_balancer), attributes),
+                Mutation::ModifyTargetGroupAttributes { group, attributes } => (named(group), attributes),
+                _ => continue,
+            };
+            let keys = self.attempted.entry(resource).or_default();
+            keys.extend(attributes.keys().cloned());
         }
     }
 
@@ -45,7 +50,10 @@ impl Observed {
     pub fn remember(&mut self, before: &Self, intended: Option<&super::Intent>) {
         self.current = before.current.clone().filter(|arn| self.load_balancer(arn).is_some());
         self.attempted = before.attempted.clone();
-        let attempted = &self.attempted;
+        let attempted = |arn: &str, is_known: bool, key: &str| {
+            let of = |name: &str| before.attempted.get(name).is_some_and(|keys| keys.contains(key));
+            of(arn) || (!is_known && of(""))
+        };
         self.retired = before.retired.clone();
         self.retired
             .retain(|arn| self.load_balancers.iter().any(|lb| lb.arn == *arn));
@@ -56,7 +64,8 @@ impl Observed {
             let known = before.load_balancer(&lb.arn).map(|b| &b.load_balancer.attributes);
             let wanted = intended.and_then(|i| i.load_balancer.as_ref()).map(|w| &w.attributes);
             lb.load_balancer.attributes.retain(|key, _| {
-                attempted.contains(key) || [known, wanted].into_iter().flatten().any(|set| set.contains_key(key))
+                attempted(lb.arn.as_str(), known.is_some(), key)
+                    || [known, wanted].into_iter().flatten().any(|set| set.contains_key(key))
             });
         }
         for tg in &mut self.target_groups {
@@ -66,7 +75,7 @@ impl Observed {
                 .zip(resource)
                 .and_then(|(i, resource)| i.target_groups.get(&TargetGroupKey(resource.clone())));
             tg.group.attributes.retain(|key, _| {
-                attempted.contains(key)
+                attempted(tg.arn.as_str(), known.is_some(), key)
                     || known.is_some_and(|k| k.group.attributes.contains_key(key))
                     || wanted.is_some_and(|w| w.group.attributes.contains_key(key))
             });
@@ -475,4 +484,12 @@ fn resolve_actions(actions: &[Action<Ref<TargetGroupArn>>], results: &Results) -
         .iter()
         .map(|action| action.try_map(&mut |group| results.resolve(group)))
         .collect()
+}
+
+/// The ARN of something that is there; nothing for what a step makes.
+fn named<T: ToString>(reference: &Ref<T>) -> String {
+    match reference {
+        Ref::Known(arn) => arn.to_string(),
+        Ref::From(_) => String::new(),
+    }
 }

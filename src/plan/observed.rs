@@ -21,10 +21,10 @@ pub struct Observed {
     pub retired: BTreeSet<LoadBalancerArn>,
     /// Target groups made here that were never seen ready; memory only. Nothing is switched to them before.
     pub warming: BTreeSet<TargetGroupArn>,
-    /// Keys of attributes that steps set, or may have set if they were never heard of again; memory only. AWS tells all
-    /// attributes, whoever set them: these are ours.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub attempted: BTreeSet<String>,
+    /// Keys of attributes that steps set, or may have set if they were never heard of again, by ARN, those of what was
+    /// about to be made under no name; memory only. AWS tells all attributes, whoever set them: these are ours.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempted: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Observed {

@@ -203,17 +203,6 @@ pub enum Made {
 }
 
 impl Mutation {
-    /// Whether it takes something away that served.
-    pub fn deletes(&self) -> bool {
-        matches!(
-            self,
-            Self::DeleteLoadBalancer { .. }
-                | Self::DeleteListener { .. }
-                | Self::DeleteRule { .. }
-                | Self::DeleteTargetGroup { .. }
-        )
-    }
-
     /// Whether it adds something that was not there, which reads may not show for a while.
     pub fn adds(&self) -> bool {
         matches!(

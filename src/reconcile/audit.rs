@@ -64,7 +64,8 @@ impl<'a> Walk<'a> {
                 Ok(()) => sleep_until(began + ROUND).await,
                 Err(fault) => {
                     tracing::warn!(%fault, "the audit goes on later");
-                    sleep(AGAIN).await;
+                    // A permission is given by a person.
+                    sleep(if fault.class == Class::Denied { ROUND } else { AGAIN }).await;
                 }
             }
         }
@@ -181,10 +182,11 @@ impl<'a> Walk<'a> {
                         controller.compare(key, &known, read);
                     }
                 }
-                // Whose it is, their own units find out.
+                // Whose it is, their own units find out; of the others nothing is wrong.
                 Err(fault) if fault.class == Class::Missing => {
-                    for (key, known) in groups {
-                        controller.unless_gone::<()>(key, &known, Err(fault.clone()))?;
+                    for (key, _) in groups {
+                        controller.notes().doubt(&Unit::Group(key.clone()));
+                        controller.wake(Unit::Group(key.clone()), Duration::ZERO);
                     }
                 }
                 Err(fault) => return Err(fault),
@@ -361,9 +363,11 @@ impl Controller {
         let checkpoint = network::checkpoint(&places, &binding.spec_hash);
         let targets: BTreeSet<Target> = places.into_iter().map(|place| place.target).collect();
         let rests = binding.checkpoint == Some(checkpoint)
-            && notes
-                .find_binding(key)
-                .is_none_or(|notes| !notes.doubtful && notes.observed.as_ref().is_none_or(|o| o.registered == targets));
+            && notes.find_binding(key).is_none_or(|notes| {
+                !notes.doubtful
+                    && notes.written.is_none_or(|at| at.elapsed() > LAG)
+                    && notes.observed.as_ref().is_none_or(|o| o.registered == targets)
+            });
         rests.then(|| (TargetGroupArn::from(binding.target_group.as_str()), targets))
     }
 }

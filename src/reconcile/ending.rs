@@ -62,7 +62,6 @@ impl Task<'_> {
             self.report(built, &plan.problems, &outcome).await;
             return outcome;
         }
-        self.controller.cluster().forget_deleted(self.key);
         if last {
             self.controller.forget_group(self.key);
         }
@@ -92,8 +91,6 @@ impl Task<'_> {
             }
             return Outcome::Settled;
         }
-        // Nothing is deleted.
-        self.controller.notes().breaker.release(&self.unit);
         let looked = match self.look(built).await {
             Ok(()) => self.keep(built).await,
             unknown => unknown,

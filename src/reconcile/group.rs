@@ -7,9 +7,9 @@
 //! ```
 
 use super::{
-    Controller, Outcome, breaker,
+    Controller, Outcome,
     queue::Generation,
-    report::{REPEAT, Report},
+    report::Report,
     state::{self, GroupMemory},
 };
 use crate::{
@@ -171,12 +171,6 @@ impl Task<'_> {
             Err(fault) => return Round::End(Outcome::of(&fault)),
         };
         let plan = plan::group::plan(&intent, &self.memory.observed, &self.readiness);
-        if self.is_held(built, &plan) {
-            return Round::End(Outcome::Waiting {
-                on: breaker::WAIT.to_owned(),
-                again: REPEAT,
-            });
-        }
         self.memory.observed.note(&plan, &self.readiness);
         if plan.steps.is_empty() {
             // Everything that was wished stands, or its last parts wait for something: from now on this is what is kept.
@@ -568,21 +562,10 @@ impl Task<'_> {
         };
         let lacks: Vec<Lack> = self.controller.lacks_beside(self.key).into_iter().chain(own).collect();
         let denied = lacks.iter().map(|lack| self.denied(lack));
-        let held = self
-            .controller
-            .holds(self.key)
-            .then(|| breaker::problem(self.object_name(), self.key));
         let report = Report {
             task: self,
             built,
-            problems: built
-                .problems
-                .iter()
-                .chain(problems)
-                .cloned()
-                .chain(denied)
-                .chain(held)
-                .collect(),
+            problems: built.problems.iter().chain(problems).cloned().chain(denied).collect(),
             lacks: &lacks,
             outcome,
         };

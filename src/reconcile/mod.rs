@@ -9,7 +9,6 @@
 
 mod audit;
 mod bindings;
-pub mod breaker;
 mod denied;
 mod ending;
 mod group;
@@ -233,13 +232,6 @@ impl Controller {
                 }
                 changes.into_iter().flat_map(|change| cluster.apply(change)).collect()
             }
-            Seen::Vanished { changes, of } => {
-                let count = changes.len();
-                let touched = self.take_in(Seen::Changes(changes));
-                tracing::warn!(count, of, "objects vanished without being seen to be deleted");
-                self.notes().breaker.vanished(&touched, count, of);
-                touched
-            }
             Seen::Synced(..) => BTreeSet::new(),
             Seen::LoadBalancer(object) => self.see_object(&object).into_iter().collect(),
             Seen::LoadBalancerGone(name) => {
@@ -268,30 +260,15 @@ impl Controller {
             .annotations()
             .get(CONFIRM_DELETION)
             .is_some_and(|value| value == "true");
-        let mut all = self.notes();
-        let notes = all.group(&key);
+        let mut notes = self.notes();
+        let notes = notes.group(&key);
         let news = notes.verify != verify || notes.confirmed != confirmed;
-        let confirms = confirmed && !notes.confirmed;
-        if confirms {
+        if confirmed && !notes.confirmed {
             // Whoever confirms wants nothing left behind.
             notes.doubtful = Some(Instant::now());
         }
         notes.verify = verify;
         notes.confirmed = confirmed;
-        if confirms {
-            all.breaker.confirm(&Unit::Group(key.clone()));
-            let cluster = self.cluster();
-            for binding in cluster
-                .bindings()
-                .filter(|binding| binding.group.as_ref() == Some(&key))
-            {
-                let unit = Unit::Binding(binding.key.clone());
-                if all.breaker.holds(&unit) {
-                    all.breaker.confirm(&unit);
-                    self.wake(unit, Duration::ZERO);
-                }
-            }
-        }
         news.then_some(Unit::Group(key))
     }
 
@@ -404,7 +381,6 @@ impl Controller {
                 units.insert(task.id(), unit);
             }
             self.metrics.queue(queue.depth());
-            self.metrics.held(self.notes().breaker.held());
             let due = queue.next_due();
             tokio::select! {
                 () = &mut lost => break,
@@ -461,10 +437,6 @@ impl Controller {
             };
             self.record_term().await;
             self.note_lack(&unit, &outcome);
-            // What it was woken for meanwhile it has not looked at.
-            if outcome == Outcome::Settled && generation.is_current() {
-                self.notes().breaker.settled(&unit);
-            }
             match &outcome {
                 Outcome::Failed { .. } | Outcome::Denied(_) => tracing::warn!("{outcome}"),
                 _ => tracing::debug!("{outcome}"),

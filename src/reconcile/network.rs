@@ -189,7 +189,14 @@ impl Controller {
             let ran = self.executor.run(step, &Unit::Network, generation, &mut observed).await;
             let mut notes = self.notes();
             notes.network.observed = observed.clone();
-            notes.network_written = Some(Instant::now());
+            let certain = match &ran {
+                Err(Stopped::Refused { fault, .. }) => !fault.outcome_unknown(),
+                Err(Stopped::Superseded | Stopped::Deposed) => true,
+                Ok(()) => false,
+            };
+            if !certain {
+                notes.network_written = Some(Instant::now());
+            }
             match ran {
                 Ok(()) => {}
                 Err(Stopped::Superseded) => return Err(Outcome::Superseded),

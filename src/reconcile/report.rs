@@ -188,12 +188,6 @@ impl Report<'_> {
             text: format!("Not everything can be done: {lack}."),
         };
         notes.extend(self.lacks.iter().map(denied));
-        let held = self.problems.iter().filter(|problem| problem.code == Code::Held);
-        notes.extend(held.map(|problem| Note {
-            warning: true,
-            reason: format!("{:?}", problem.code),
-            text: report::sentence(problem),
-        }));
         let is_leaving = self.built.leaving.contains(member);
         if !self.built.blocked.contains(member) && (is_leaving || self.task.is_member(member)) {
             match self.outcome {

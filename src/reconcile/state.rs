@@ -3,7 +3,6 @@
 //! The memory of a group is `status.applied` of its LoadBalancer object. Here it is kept as that text, compressed, and
 //! decoded when the group is worked on: ten thousand groups are some tens of megabytes.
 
-use super::breaker::Breaker;
 use crate::{
     aws::Lack,
     ingress::Contribution,
@@ -139,6 +138,8 @@ pub struct BindingNotes {
     pub observed: Option<TargetsObserved>,
     /// Targets that AWS refused, and when.
     pub refused: BTreeMap<Target, Instant>,
+    /// When targets last went in or out.
+    pub written: Option<Instant>,
     /// Targets that wait for others that come at the same time.
     pub arriving: Arriving,
     /// Whether that, and the binding's mark, must not be believed until AWS was asked.
@@ -235,8 +236,6 @@ pub struct Notes {
     pub network_written: Option<Instant>,
     /// When AWS is to be read again, since it was read so soon after something was written.
     pub network_unproven: Option<Instant>,
-    /// Which deletions are held.
-    pub breaker: Breaker,
     /// Whether AWS was asked once for what is not remembered.
     pub network_read: bool,
     /// Tasks of the network that failed in a row.
@@ -278,12 +277,6 @@ impl Notes {
     /// The notes of a binding, if there are any, to be changed.
     pub fn find_binding_mut(&mut self, key: &ObjectKey) -> Option<&mut BindingNotes> {
         self.bindings.get_mut(key)
-    }
-
-    /// Targets that are registered, as far as that is known.
-    pub fn targets(&self) -> usize {
-        let known = self.bindings.values().filter_map(|notes| notes.observed.as_ref());
-        known.map(|observed| observed.registered.len()).sum()
     }
 
     /// Groups that something is known of.

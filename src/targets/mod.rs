@@ -16,7 +16,7 @@ use crate::{
     model::*,
     network,
     plan::{self, Mutation, Step, TargetsIntent, TargetsObserved},
-    reconcile::{Controller, Outcome, breaker, queue::Generation},
+    reconcile::{Controller, Outcome, queue::Generation},
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
@@ -82,9 +82,7 @@ impl Controller {
             steps,
             observed,
         } = self.aim(binding).await?;
-        if steps.is_empty() {
-            self.is_held(binding, &[]);
-        } else {
+        if !steps.is_empty() {
             if binding.checkpoint.is_some() {
                 self.writer.set_checkpoint(&binding.key, None).await.map_err(said_no)?;
             }
@@ -192,50 +190,12 @@ impl Controller {
         generation: &mut Generation,
     ) -> Result<(), Outcome> {
         let unit = Unit::Binding(binding.key.clone());
-        let (away, here): (Vec<Step>, Vec<Step>) = steps
+        let (away, mut here): (Vec<Step>, Vec<Step>) = steps
             .into_iter()
             .partition(|step| matches!(step.call, Mutation::DeregisterTargets { .. }));
-        let held = self.is_held(binding, &away);
-        if !held {
-            self.run_on_targets(binding, &unit, &away, &mut observed, generation)
-                .await
-                .map_err(|stopped| self.stopped(binding, &stopped))?;
-        }
-        self.put_in(binding, &unit, here, observed, generation).await?;
-        if held {
-            return Err(Outcome::Waiting {
-                on: breaker::WAIT.to_owned(),
-                again: REFUSED,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether targets that leave are held: many, and nobody was seen to delete what they were.
-    fn is_held(&self, binding: &TargetGroupBinding, away: &[Step]) -> bool {
-        let unit = Unit::Binding(binding.key.clone());
-        let leaving = away.iter().map(|step| match &step.call {
-            Mutation::DeregisterTargets { targets, .. } => targets.len(),
-            _ => 0,
-        });
-        let before = self.notes().breaker.holds(&unit);
-        let held = self.holds_back(&unit, false, leaving.sum());
-        if let Some(key) = binding.group.clone().filter(|_| held != before) {
-            // It tells so.
-            self.wake(Unit::Group(key), Duration::ZERO);
-        }
-        held
-    }
-
-    /// Puts targets in as soon as the load balancer can reach them.
-    async fn put_in(
-        &self,
-        binding: &TargetGroupBinding,
-        unit: &Unit,
-        mut here: Vec<Step>,
-        mut observed: TargetsObserved,
-        generation: &mut Generation,
-    ) -> Result<(), Outcome> {
+        self.run_on_targets(binding, &unit, &away, &mut observed, generation)
+            .await
+            .map_err(|stopped| self.stopped(binding, &stopped))?;
         if here.is_empty() {
             return Ok(());
         }
@@ -259,7 +219,7 @@ impl Controller {
         let mut searches = SEARCHES;
         while let Some(step) = here.pop() {
             let ran = self
-                .run_on_targets(binding, unit, std::slice::from_ref(&step), &mut observed, generation)
+                .run_on_targets(binding, &unit, std::slice::from_ref(&step), &mut observed, generation)
                 .await;
             match ran {
                 Err(Stopped::Refused { fault, .. }) if fault.class == Class::Rejected => {
@@ -273,11 +233,13 @@ impl Controller {
                 ran => ran.map_err(|stopped| self.stopped(binding, &stopped))?,
             }
         }
+        let saved = self.notes().binding(&binding.key).arriving.registered();
+        self.aws.save(Saving::Batch, saved);
         self.note_arrival(binding);
         Ok(())
     }
 
-    /// How long targets wait for others to come at the same time; when it is their turn, notes that they go in.
+    /// How long targets wait for others to come at the same time; `None` when it is their turn.
     fn wait_for_more(&self, binding: &TargetGroupBinding, steps: &[Step]) -> Option<Duration> {
         let coming = steps.iter().filter_map(|step| match &step.call {
             Mutation::RegisterTargets { targets, .. } => Some(targets),
@@ -286,12 +248,7 @@ impl Controller {
         let coming = coming.flatten().cloned().collect();
         let mut notes = self.notes();
         let arriving = &mut notes.binding(&binding.key).arriving;
-        let wait = arriving.wait(coming);
-        if wait.is_none() {
-            let saved = arriving.registered();
-            self.aws.save(Saving::Batch, saved);
-        }
-        wait
+        arriving.wait(coming)
     }
 
     /// Targets are new: a group that has long waited for some that are healthy asks often again.
@@ -328,6 +285,7 @@ impl Controller {
         let mut notes = self.notes();
         let notes = notes.binding(&binding.key);
         notes.observed = Some(observed.clone());
+        notes.written = Some(Instant::now());
         let registers = |step: &Step| matches!(step.call, Mutation::RegisterTargets { .. });
         if let Err(Stopped::Refused { step, fault }) = &ran
             && !(fault.class == Class::Rejected && registers(step))
