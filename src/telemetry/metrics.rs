@@ -361,7 +361,7 @@ mod tests {
                 assert!(last, "{line} stands before its family:\n{text}");
             }
         }
-        assert!(declared.len() == 12 && text.ends_with("# EOF\n"), "{text}");
+        assert!(declared.len() == 11 && text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]
