@@ -1,7 +1,7 @@
 //! What somebody else changes in AWS is found in the background, told, and put right.
 
 use albacore::model::security_group::ENDPOINT_RULE_DESCRIPTION;
-use albacore_aws::{Double, Options, call::Service};
+use albacore_aws::{Double, Options, call::Service, world::Region};
 use albacore_simulation::{
     bed::Bed,
     objects::{self, Ingress},
@@ -51,6 +51,14 @@ fn told(bed: &Bed) -> Vec<String> {
         .collect()
 }
 
+/// What somebody does to the account's only region without asking AWS.
+fn behind_its_back(change: impl FnOnce(&mut Region)) -> impl AsyncFnOnce(&Double) {
+    async |double: &Double| {
+        let mut world = double.world();
+        change(world.regions.values_mut().next().expect("a region"));
+    }
+}
+
 /// Changes something behind the controller's back, and waits until everything is as before.
 async fn is_found(bed: &Bed, within: Duration, what: &str, change: impl AsyncFnOnce(&Double)) {
     sleep(2 * MINUTE).await;
@@ -78,61 +86,76 @@ async fn is_found(bed: &Bed, within: Duration, what: &str, change: impl AsyncFnO
 async fn what_stands_by_itself_is_found_within_half_an_hour() {
     let bed = group().await;
     let soon = 32 * MINUTE;
-    is_found(&bed, soon, "a rule", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let gone = region
-            .elbv2
-            .rules
-            .iter()
-            .find(|(_, rule)| rule.priority.is_some())
-            .map(|(arn, _)| arn.clone());
-        region.elbv2.rules.remove(&gone.expect("a rule"));
-    })
+    is_found(
+        &bed,
+        soon,
+        "a rule",
+        behind_its_back(|region| {
+            let gone = region
+                .elbv2
+                .rules
+                .iter()
+                .find(|(_, rule)| rule.priority.is_some())
+                .map(|(arn, _)| arn.clone());
+            region.elbv2.rules.remove(&gone.expect("a rule"));
+        }),
+    )
     .await;
-    is_found(&bed, soon, "a health check", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let group = region.elbv2.target_groups.values_mut().next().expect("a target group");
-        group.health_check.path = "/elsewhere".to_owned();
-    })
+    is_found(
+        &bed,
+        soon,
+        "a health check",
+        behind_its_back(|region| {
+            let group = region.elbv2.target_groups.values_mut().next().expect("a target group");
+            group.health_check.path = "/elsewhere".to_owned();
+        }),
+    )
     .await;
-    is_found(&bed, soon, "a tag of a rule", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let rule = region
-            .elbv2
-            .rules
-            .values()
-            .find(|rule| rule.priority.is_some())
-            .expect("a rule")
-            .arn
-            .clone();
-        region.elbv2.tags.get_mut(&rule).expect("tags").clear();
-    })
+    is_found(
+        &bed,
+        soon,
+        "a tag of a rule",
+        behind_its_back(|region| {
+            let rule = region
+                .elbv2
+                .rules
+                .values()
+                .find(|rule| rule.priority.is_some())
+                .expect("a rule")
+                .arn
+                .clone();
+            region.elbv2.tags.get_mut(&rule).expect("tags").clear();
+        }),
+    )
     .await;
-    is_found(&bed, soon, "a rule of a security group", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let managed = region
-            .ec2
-            .security_groups
-            .values_mut()
-            .find(|group| group.name.starts_with("k8s-shop-web"));
-        managed.expect("a security group").rules.clear();
-    })
+    is_found(
+        &bed,
+        soon,
+        "a rule of a security group",
+        behind_its_back(|region| {
+            let managed = region
+                .ec2
+                .security_groups
+                .values_mut()
+                .find(|group| group.name.starts_with("k8s-shop-web"));
+            managed.expect("a security group").rules.clear();
+        }),
+    )
     .await;
-    is_found(&bed, soon, "rule of a node's security group", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        for group in region.ec2.security_groups.values_mut() {
-            if !group.name.starts_with("k8s-") {
-                group
-                    .rules
-                    .retain(|rule| rule.description.as_deref() != Some(ENDPOINT_RULE_DESCRIPTION));
+    is_found(
+        &bed,
+        soon,
+        "rule of a node's security group",
+        behind_its_back(|region| {
+            for group in region.ec2.security_groups.values_mut() {
+                if !group.name.starts_with("k8s-") {
+                    group
+                        .rules
+                        .retain(|rule| rule.description.as_deref() != Some(ENDPOINT_RULE_DESCRIPTION));
+                }
             }
-        }
-    })
+        }),
+    )
     .await;
 }
 
@@ -140,18 +163,22 @@ async fn what_stands_by_itself_is_found_within_half_an_hour() {
 async fn what_is_gone_is_found_within_half_an_hour() {
     let bed = group().await;
     let soon = 32 * MINUTE;
-    is_found(&bed, soon, "a listener", async |double| {
-        let mut world = double.world();
-        let elb = &mut world.regions.values_mut().next().expect("a region").elbv2;
-        let gone = elb
-            .listeners
-            .iter()
-            .find(|(_, listener)| listener.port == 443)
-            .map(|(arn, _)| arn.clone());
-        let gone = gone.expect("a listener");
-        elb.listeners.remove(&gone);
-        elb.rules.retain(|_, rule| rule.listener != gone);
-    })
+    is_found(
+        &bed,
+        soon,
+        "a listener",
+        behind_its_back(|region| {
+            let elb = &mut region.elbv2;
+            let gone = elb
+                .listeners
+                .iter()
+                .find(|(_, listener)| listener.port == 443)
+                .map(|(arn, _)| arn.clone());
+            let gone = gone.expect("a listener");
+            elb.listeners.remove(&gone);
+            elb.rules.retain(|_, rule| rule.listener != gone);
+        }),
+    )
     .await;
     is_found(&bed, soon, "a load balancer", async |double| {
         let elb = aws_sdk_elasticloadbalancingv2::Client::new(&sdk_config(double).await);
@@ -167,62 +194,74 @@ async fn what_is_gone_is_found_within_half_an_hour() {
 async fn what_changes_rarely_is_found_within_three_hours() {
     let bed = group().await;
     let late = 185 * MINUTE;
-    is_found(&bed, late, "an attribute of a load balancer", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        for lb in region
-            .elbv2
-            .load_balancers
-            .values_mut()
-            .filter(|lb| lb.name.starts_with("k8s-shop-web-"))
-        {
-            lb.attributes
-                .insert("idle_timeout.timeout_seconds".to_owned(), "5".to_owned());
-        }
-    })
+    is_found(
+        &bed,
+        late,
+        "an attribute of a load balancer",
+        behind_its_back(|region| {
+            for lb in region
+                .elbv2
+                .load_balancers
+                .values_mut()
+                .filter(|lb| lb.name.starts_with("k8s-shop-web-"))
+            {
+                lb.attributes
+                    .insert("idle_timeout.timeout_seconds".to_owned(), "5".to_owned());
+            }
+        }),
+    )
     .await;
-    is_found(&bed, late, "an attribute of a target group", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        for group in region
-            .elbv2
-            .target_groups
-            .values_mut()
-            .filter(|group| group.target_type == "instance")
-        {
-            group
-                .attributes
-                .insert("deregistration_delay.timeout_seconds".to_owned(), "5".to_owned());
-        }
-    })
+    is_found(
+        &bed,
+        late,
+        "an attribute of a target group",
+        behind_its_back(|region| {
+            for group in region
+                .elbv2
+                .target_groups
+                .values_mut()
+                .filter(|group| group.target_type == "instance")
+            {
+                group
+                    .attributes
+                    .insert("deregistration_delay.timeout_seconds".to_owned(), "5".to_owned());
+            }
+        }),
+    )
     .await;
-    is_found(&bed, late, "a foreign target", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let group = region
-            .elbv2
-            .target_groups
-            .values_mut()
-            .find(|group| group.target_type == "ip");
-        let targets = &mut group.expect("a target group").targets;
-        let (mut key, target) = targets
-            .first_key_value()
-            .map(|(key, target)| (key.clone(), target.clone()))
-            .expect("one");
-        key.port += 1;
-        targets.insert(key, target);
-    })
+    is_found(
+        &bed,
+        late,
+        "a foreign target",
+        behind_its_back(|region| {
+            let group = region
+                .elbv2
+                .target_groups
+                .values_mut()
+                .find(|group| group.target_type == "ip");
+            let targets = &mut group.expect("a target group").targets;
+            let (mut key, target) = targets
+                .first_key_value()
+                .map(|(key, target)| (key.clone(), target.clone()))
+                .expect("one");
+            key.port += 1;
+            targets.insert(key, target);
+        }),
+    )
     .await;
-    is_found(&bed, late, "a target that is gone", async |double| {
-        let mut world = double.world();
-        let region = world.regions.values_mut().next().expect("a region");
-        let group = region
-            .elbv2
-            .target_groups
-            .values_mut()
-            .find(|group| group.target_type == "ip");
-        group.expect("a target group").targets.pop_first();
-    })
+    is_found(
+        &bed,
+        late,
+        "a target that is gone",
+        behind_its_back(|region| {
+            let group = region
+                .elbv2
+                .target_groups
+                .values_mut()
+                .find(|group| group.target_type == "ip");
+            group.expect("a target group").targets.pop_first();
+        }),
+    )
     .await;
 }
 
