@@ -244,10 +244,11 @@ impl Task<'_> {
         self.memory.verified = wished;
         let mut notes = self.controller.notes();
         let notes = notes.group(self.key);
+        let doubted = notes.doubtful.is_some();
         // A doubt that is younger than what was read stays.
         notes.doubtful = notes.doubtful.filter(|since| *since > as_of);
         let since = notes.written.or(missing.then(|| self.controller.led_since()));
-        notes.unproven = since.and_then(state::unproven);
+        notes.unproven = since.filter(|_| doubted || missing).and_then(state::unproven);
         Ok(())
     }
 

@@ -234,25 +234,6 @@ async fn drift_is_repaired_when_somebody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_shows_a_moment_after_a_change_is_asked_for_again() {
-    let bed = group().await;
-    bed.double
-        .configure(|options| options.stale_reads = Duration::from_secs(15));
-    let two = || member("good", "1", &[("/a", "a"), ("/x", "a")]);
-    bed.apply(two().object());
-    bed.settle().await;
-    bed.apply(good().object());
-    while paths(&bed).len() == 3 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    bed.apply(two().annotated("albacore.dev/verify", "1").object());
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(paths(&bed), ["/a", "/b"], "AWS showed the deleted rule");
-    tokio::time::sleep(Duration::from_secs(80)).await;
-    assert_eq!(paths(&bed), ["/a", "/x", "/b"], "{:#?}", bed.take_calls().told());
-}
-
-#[tokio::test(start_paused = true)]
 async fn drift_is_repaired_at_the_next_change_that_meets_it() {
     let bed = group().await;
     delete_rule(&bed, "/b");
