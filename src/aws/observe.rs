@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// Resources of one DescribeTags ("DescribeTags", Elastic Load Balancing API reference).
-pub(super) const TAGGED: usize = 20;
+pub const TAGGED: usize = 20;
 /// Results of a page at most ("DescribeLoadBalancers", same).
 const PAGE: i32 = 400;
 

@@ -9,7 +9,7 @@
 
 use super::{Controller, group::Task, report, state::LAG};
 use crate::{
-    aws::{Class, Fault},
+    aws::{Class, Fault, TAGGED},
     k8s::custom::AuditPosition,
     model::*,
     network,
@@ -26,8 +26,6 @@ const ROUND: Duration = Duration::from_secs(25 * 60);
 /// Groups looked at by their listeners for each that is looked at by its attributes: what changes rarely is found within
 /// so many rounds.
 const IN_TURN: u32 = 6;
-/// Resources of one DescribeTags ("DescribeTags", Elastic Load Balancing API reference).
-const TAGGED: usize = 20;
 /// How often the position is written down.
 const KEPT: Duration = Duration::from_secs(120);
 /// How soon a walk goes on that AWS interrupted.
@@ -300,16 +298,17 @@ impl Controller {
             Err(fault) if fault.class == Class::Missing => {
                 let is_same = self.at_rest(key, Instant::now()).as_ref() == Some(known);
                 if is_same {
-                    let members: Vec<ObjectKey> = {
-                        let cluster = self.cluster();
-                        cluster.standing_in(key).map(|ingress| ingress.key.clone()).collect()
-                    };
-                    self.found(key, &members, &fault.to_string());
+                    self.found(key, &self.members_of(key), &fault.to_string());
                 }
                 Ok(None)
             }
             read => read.map(Some),
         }
+    }
+
+    fn members_of(&self, group: &GroupKey) -> Vec<ObjectKey> {
+        let cluster = self.cluster();
+        cluster.standing_in(group).map(|ingress| ingress.key.clone()).collect()
     }
 
     /// Tells that somebody else changed something, and has it put right.
@@ -343,12 +342,7 @@ impl Controller {
         );
         tracing::warn!(binding = %key, what, "AWS was changed by somebody else");
         self.metrics.drift("binding");
-        let members: Vec<ObjectKey> = self
-            .cluster()
-            .standing_in(group)
-            .map(|ingress| ingress.key.clone())
-            .collect();
-        report::tell_drift(self, &members, &what);
+        report::tell_drift(self, &self.members_of(group), &what);
         self.notes().binding(key).doubtful = true;
         self.wake(unit, Duration::ZERO);
         Ok(())

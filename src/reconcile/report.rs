@@ -76,14 +76,15 @@ impl Task<'_> {
             reason: "WaitsForBudget".to_owned(),
             text: format!("{forecast}: AWS grants this account only so many calls a second"),
         };
-        for about in built
-            .active
-            .iter()
-            .filter_map(|member| reference(self.controller, member))
-        {
-            if !self.controller.events.tell(&about, &note) {
-                tracing::debug!(ingress = ?about.name, "too many events wait to be written; this one is left out");
-            }
+        tell_once(self.controller, &built.active, &note);
+    }
+}
+
+/// Tells members something that nobody has to be told again.
+fn tell_once(controller: &Controller, members: &[ObjectKey], note: &Note) {
+    for about in members.iter().filter_map(|member| reference(controller, member)) {
+        if !controller.events.tell(&about, note) {
+            tracing::debug!(ingress = ?about.name, "too many events wait to be written; this one is left out");
         }
     }
 }
@@ -101,11 +102,7 @@ pub(super) fn tell_drift(controller: &Controller, members: &[ObjectKey], what: &
         reason: "DriftFound".to_owned(),
         text: format!("AWS was changed by somebody else, and is put right again: {what}"),
     };
-    for about in members.iter().filter_map(|member| reference(controller, member)) {
-        if !controller.events.tell(&about, &note) {
-            tracing::debug!(ingress = ?about.name, "too many events wait to be written; this one is left out");
-        }
-    }
+    tell_once(controller, members, &note);
 }
 
 /// How a group is.

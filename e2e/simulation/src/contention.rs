@@ -1,15 +1,14 @@
 //! Who drinks from the same buckets: neighbours, other controllers, other lanes and other namespaces.
 
-use crate::world::REGION;
 use crate::{
     bed::{Bed, Calls},
     figures::{Figures, Most},
     objects,
     rollout::{Rollout, SOON, p99},
-    scale::{SERVICES, Scale, https, ingress, ingress_at, served, services, team, wide_subnets},
+    scale::{SERVICES, Scale, add_services, https, ingress, ingress_at, raise_quotas, services, team, wide_subnets},
 };
 use albacore::budget::{Budget, Outcome};
-use albacore_aws::{Options, call::Service, world::ACCOUNT};
+use albacore_aws::{Options, call::Service};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -24,16 +23,14 @@ const PROMPT: Most = Most {
 /// How often a pod of the rollout is replaced that runs beside something else.
 const PACE: Duration = Duration::from_secs(5);
 
-/// Replaces a pod at a time while `busy`; gives all calls made meanwhile.
-async fn roll(bed: &Bed, rollout: &mut Rollout, mut busy: impl FnMut(usize) -> bool) -> Calls {
+/// Replaces sixty pods, one at a time; gives all calls made meanwhile.
+async fn roll(bed: &Bed, rollout: &mut Rollout) -> Calls {
     bed.take_calls();
-    let mut turn = 0;
-    while busy(turn) {
+    for _ in 0..60 {
         rollout.come(bed, 1);
         sleep(PACE / 2).await;
         rollout.go(bed, 1);
         sleep(PACE / 2).await;
-        turn += 1;
     }
     sleep(PACE).await;
     bed.take_calls()
@@ -43,9 +40,7 @@ async fn roll(bed: &Bed, rollout: &mut Rollout, mut busy: impl FnMut(usize) -> b
 async fn standing(groups: usize) -> (Scale, Vec<Rollout>) {
     let scale = Scale::new(groups).await;
     (0..groups).for_each(|group| scale.add(group));
-    while served(&scale.bed) < groups {
-        sleep(Duration::from_secs(5)).await;
-    }
+    scale.until_served().await;
     scale.bed.settle().await;
     let rollouts = Rollout::start(&scale, 1, 20).await;
     (scale, rollouts)
@@ -59,7 +54,7 @@ pub async fn neighbour(groups: usize) -> Figures {
     for group in 0..groups {
         scale.turn(group, 1);
     }
-    let calls = roll(bed, &mut rollouts[0], |turn| turn < 60).await;
+    let calls = roll(bed, &mut rollouts[0]).await;
     let wait = p99(&rollouts, &calls);
     let name = format!("70 % to a neighbour, {groups} groups change (p99 of a pod's wait)");
     Figures::of(name, &calls, wait, SOON.as_secs_f64(), PROMPT)
@@ -70,7 +65,7 @@ pub async fn deletion(groups: usize) -> Figures {
     let (scale, mut rollouts) = standing(groups).await;
     (0..groups).for_each(|group| scale.remove(group));
     let bed = &scale.bed;
-    let calls = roll(bed, &mut rollouts[0], |turn| turn < 60).await;
+    let calls = roll(bed, &mut rollouts[0]).await;
     let wait = p99(&rollouts, &calls);
     let name = format!("{groups} groups deleted beside a rollout (p99 of a pod's wait)");
     Figures::of(name, &calls, wait, SOON.as_secs_f64(), PROMPT)
@@ -126,9 +121,7 @@ pub async fn controllers() -> Figures {
         ..Options::default()
     })
     .await;
-    for name in ["application-load-balancers", "target-groups"] {
-        first.double.set_quota(ACCOUNT, REGION, name, 100_000);
-    }
+    raise_quotas(&first);
     wide_subnets(&first).await.expect("subnets");
     let mut others = [first.beside("second"), first.beside("third")];
     let mut budgets: Vec<Budget> = vec![first.start_with_budget()];
@@ -139,10 +132,7 @@ pub async fn controllers() -> Figures {
             bed.apply(objects::namespace(&team(namespace)));
         }
         for group in 0..GROUPS {
-            for (n, service) in services(group).iter().enumerate() {
-                let port = u16::try_from(1024 + group * SERVICES + n).expect("a port");
-                bed.apply(objects::service(&team(group), service, port));
-            }
+            add_services(bed, &team(group), group, group);
             bed.apply(https(bed, ingress(&team(group), group, &services(group))).object());
         }
     }

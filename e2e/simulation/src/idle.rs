@@ -3,7 +3,7 @@
 use crate::{
     bed::Calls,
     figures::{Figures, Most},
-    scale::{Scale, ingress, served, services, team},
+    scale::{Scale, add_services, ingress, services, team},
 };
 use albacore_aws::call::Service;
 use std::{collections::BTreeMap, time::Duration};
@@ -23,16 +23,13 @@ pub async fn day(groups: usize) -> [Figures; 3] {
     let scale = Scale::begin(groups, true).await;
     let bed = &scale.bed;
     for group in 0..groups {
-        scale.add_services(&team(group), group, group);
+        add_services(bed, &team(group), group, group);
         let both = ingress(&team(group), group, &services(group))
             .annotated("listen-ports", r#"[{"HTTP": 80}, {"HTTPS": 443}]"#)
             .annotated("certificate-arn", &bed.world.certificate);
         bed.apply(both.object());
     }
-    // Rules stand on both listeners.
-    while served(bed) < groups {
-        sleep(Duration::from_secs(5)).await;
-    }
+    scale.until_served().await;
     sleep(Duration::from_secs(1800)).await;
     bed.take_calls();
     sleep(DAY).await;

@@ -8,7 +8,7 @@ use crate::{
     world::{CLUSTER, REGION},
 };
 use albacore::budget::BucketName;
-use albacore_aws::{Options, world::ACCOUNT};
+use albacore_aws::Options;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
@@ -102,9 +102,7 @@ pub async fn measure(binary: &Path, load: Load) -> Result<Vec<Resident>> {
         ..Options::default()
     })
     .await;
-    for name in ["application-load-balancers", "target-groups"] {
-        bed.double.set_quota(ACCOUNT, REGION, name, 100_000);
-    }
+    scale::raise_quotas(&bed);
     scale::wide_subnets(&bed).await?;
     // Memory is measured, not time.
     bed.double.configure(|options| options.throttling = false);

@@ -137,14 +137,19 @@ pub fn p99(rollouts: &[Rollout], calls: &Calls) -> f64 {
     waits.get(at).copied().unwrap_or(f64::INFINITY)
 }
 
-/// What rollouts may cost that need so many calls, each pod registered soon.
-fn most(calls: usize) -> (Most, usize) {
+/// What the rollout of a hundred pods cost, of which each was to be registered soon, and which may take so many calls.
+/// ALBC registers, deregisters and asks twice for each pod, and asks every quarter of a minute.
+fn of_a_hundred(how: &str, bed: &Bed, rollouts: &[Rollout], allowed: usize, took: Duration) -> Figures {
     let most = Most {
         calls: 1.0,
         ratio: 1.0,
         throttled: 0.0,
     };
-    (most, calls)
+    let calls = bed.take_calls();
+    let name = format!("100 pods {how} (p99 of a pod's wait)");
+    let figures = Figures::of(name, &calls, p99(rollouts, &calls), SOON.as_secs_f64(), most);
+    let albc = 2 * 100 + 2 * 100 + took.as_secs() as usize / 15;
+    figures.needing(allowed).beside(albc, "formula")
 }
 
 /// A hundred pods are replaced in ten waves of ten: figures are of the wait of a pod.
@@ -161,17 +166,7 @@ pub async fn in_waves() -> Figures {
         rollouts[0].go(bed, 10);
         sleep(Duration::from_secs(15)).await;
     }
-    let calls = bed.take_calls();
-    let (most, needed) = most(60);
-    let p99 = p99(&rollouts, &calls);
-    let figures = Figures::of(
-        "100 pods in ten waves (p99 of a pod's wait)",
-        &calls,
-        p99,
-        SOON.as_secs_f64(),
-        most,
-    );
-    figures.needing(needed).beside(2 * 100 + 2 * 100 + 300 / 15, "formula")
+    of_a_hundred("in ten waves", bed, &rollouts, 60, Duration::from_secs(300))
 }
 
 /// A hundred pods are replaced one by one in ten minutes.
@@ -185,17 +180,7 @@ pub async fn one_by_one() -> Figures {
         rollouts[0].go(bed, 1);
         sleep(Duration::from_secs(3)).await;
     }
-    let calls = bed.take_calls();
-    let (most, needed) = most(240);
-    let p99 = p99(&rollouts, &calls);
-    let figures = Figures::of(
-        "100 pods one by one (p99 of a pod's wait)",
-        &calls,
-        p99,
-        SOON.as_secs_f64(),
-        most,
-    );
-    figures.needing(needed).beside(2 * 100 + 2 * 100 + 600 / 15, "formula")
+    of_a_hundred("one by one", bed, &rollouts, 240, Duration::from_secs(600))
 }
 
 /// Three hundred pods in twenty target groups are replaced at once. The bound is that of AWS' buckets; at the budget's

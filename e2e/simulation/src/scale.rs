@@ -47,10 +47,7 @@ impl Scale {
     pub async fn begin(groups: usize, audits: bool) -> Self {
         let mut bed = Bed::new(Options::default()).await;
         bed.audits = audits;
-        // What AWS grants on request; by default 50 load balancers and 3 000 target groups a Region.
-        for name in ["application-load-balancers", "target-groups"] {
-            bed.double.set_quota(ACCOUNT, REGION, name, 100_000);
-        }
+        raise_quotas(&bed);
         wide_subnets(&bed).await.expect("subnets");
         for group in 0..groups.min(TEAMS) {
             bed.apply(objects::namespace(&team(group)));
@@ -152,16 +149,15 @@ impl Scale {
 
     /// Adds a group with its Services in a namespace; `block` is that of its node ports, five each.
     pub fn add_in(&self, namespace: &str, group: usize, block: usize) {
-        self.add_services(namespace, group, block);
+        add_services(&self.bed, namespace, group, block);
         let ingress = ingress(namespace, group, &services(group));
         self.bed.apply(https(&self.bed, ingress).object());
     }
 
-    /// Adds the Services of a group.
-    pub fn add_services(&self, namespace: &str, group: usize, block: usize) {
-        for (n, service) in services(group).iter().enumerate() {
-            let port = u16::try_from(1024 + block * SERVICES + n).expect("a port");
-            self.bed.apply(objects::service(namespace, service, port));
+    /// Waits until all groups are served.
+    pub async fn until_served(&self) {
+        while served(&self.bed) < self.groups {
+            tokio::time::sleep(STEP).await;
         }
     }
 
@@ -267,6 +263,21 @@ pub(crate) fn ingress_at(namespace: &str, group: usize, host: &str, services: &[
         .host(host, &paths)
 }
 
+/// Adds the Services of a group; `block` is that of its node ports, five each.
+pub(crate) fn add_services(bed: &Bed, namespace: &str, group: usize, block: usize) {
+    for (n, service) in services(group).iter().enumerate() {
+        let port = u16::try_from(1024 + block * SERVICES + n).expect("a port");
+        bed.apply(objects::service(namespace, service, port));
+    }
+}
+
+/// As many load balancers and target groups as AWS grants on request; by default 50 and 3 000 a Region.
+pub(crate) fn raise_quotas(bed: &Bed) {
+    for name in ["application-load-balancers", "target-groups"] {
+        bed.double.set_quota(ACCOUNT, REGION, name, 100_000);
+    }
+}
+
 /// Makes subnets with addresses for a thousand load balancers, and for pods.
 ///
 /// # Errors
@@ -292,7 +303,7 @@ pub async fn wide_subnets(bed: &Bed) -> anyhow::Result<()> {
 }
 
 /// Groups whose load balancer is known to their users and whose target groups all have their targets.
-pub(crate) fn served(bed: &Bed) -> usize {
+fn served(bed: &Bed) -> usize {
     let rules = bed.holds().2 / SERVICES;
     let full = {
         let world = bed.double.world();
