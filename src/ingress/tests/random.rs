@@ -235,6 +235,7 @@ fn all(cluster: &Cluster, last_good: &LastGood) -> BTreeMap<GroupKey, Built> {
             cluster,
             last_good,
             refusals: &BTreeMap::new(),
+            kept: &BTreeSet::new(),
         })
     };
     cluster
