@@ -72,6 +72,7 @@ fn built(text: &str, backwards: bool) -> BTreeMap<GroupKey, Built> {
                 cluster: &cluster,
                 last_good: last_good.entry(group.clone()).or_default(),
                 refusals: &BTreeMap::new(),
+                kept: &BTreeSet::new(),
             }));
         }
         for (group, built) in &all {
