@@ -26,7 +26,7 @@ pub use client::{AwsConfig, Place, discover};
 pub use fault::{Class, Fault, Lack};
 pub use interfaces::INTERFACES;
 pub use lookup::CacheFigures;
-pub use observe::TAGGED;
+pub use observe::{Health, TAGGED};
 
 use crate::{
     budget::{Ask, Budget, Permit, Saving, Service},

@@ -28,6 +28,33 @@ const PAGE: i32 = 400;
 
 const ELB: Service = Service::ElasticLoadBalancing;
 
+/// How a target is, as AWS says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// `initial`, `healthy`, `unhealthy`, `unused`, …
+    pub state: String,
+    /// Why it is not healthy, such as `Elb.InitialHealthChecking`.
+    pub reason: String,
+    /// The same in words.
+    pub description: String,
+}
+
+impl Health {
+    /// How one is that was registered a moment ago.
+    pub fn registering() -> Self {
+        Self {
+            state: elb::TargetHealthStateEnum::Initial.as_str().to_owned(),
+            reason: elb::TargetHealthReasonEnum::RegistrationInProgress.as_str().to_owned(),
+            description: "Target registration is in progress".to_owned(),
+        }
+    }
+
+    /// Whether it is sent traffic.
+    pub fn is_healthy(&self) -> bool {
+        self.state == elb::TargetHealthStateEnum::Healthy.as_str()
+    }
+}
+
 impl Aws {
     /// What AWS holds for a group. `known` is what is remembered: its load balancers and target groups are looked at
     /// whatever their names. What was listed for other groups since `as_of` is good enough.
@@ -110,18 +137,18 @@ impl Aws {
         let draining = elb::TargetHealthStateEnum::Draining.as_str();
         let registered = health
             .into_iter()
-            .filter(|(_, state)| state != draining)
+            .filter(|(_, health)| health.state != draining)
             .map(|(target, _)| target);
         Ok(TargetsObserved {
             registered: registered.collect(),
         })
     }
 
-    /// The state of each target of a target group, as AWS names it: `initial`, `healthy`, `unhealthy`, `unused`, …
+    /// How each target of a target group is.
     ///
     /// # Errors
     /// AWS could not be asked, or the target group is gone.
-    pub async fn health(&self, unit: &Unit, group: &TargetGroupArn) -> Result<BTreeMap<Target, String>, Fault> {
+    pub async fn health(&self, unit: &Unit, group: &TargetGroupArn) -> Result<BTreeMap<Target, Health>, Fault> {
         self.health_in(Lane::Health, unit, group).await
     }
 
@@ -130,7 +157,7 @@ impl Aws {
         lane: Lane,
         unit: &Unit,
         group: &TargetGroupArn,
-    ) -> Result<BTreeMap<Target, String>, Fault> {
+    ) -> Result<BTreeMap<Target, Health>, Fault> {
         let answer = read(&self.budget, unit, lane, (ELB, "DescribeTargetHealth"), || {
             self.clients
                 .elb
@@ -141,7 +168,14 @@ impl Aws {
         .await?;
         let state = |told: &elb::TargetHealthDescription| {
             let target = convert::target(told.target.as_ref()?)?;
-            Some((target, told.target_health.as_ref()?.state.as_ref()?.as_str().to_owned()))
+            let health = told.target_health.as_ref()?;
+            let reason = health.reason.as_ref().map(|reason| reason.as_str().to_owned());
+            let health = Health {
+                state: health.state.as_ref()?.as_str().to_owned(),
+                reason: reason.unwrap_or_default(),
+                description: health.description.clone().unwrap_or_default(),
+            };
+            Some((target, health))
         };
         Ok(answer.target_health_descriptions().iter().filter_map(state).collect())
     }

@@ -210,6 +210,29 @@ pub struct Pod {
     pub created_seconds: i64,
     /// Named container ports, since a Service may target one by name.
     pub ports: Vec<(Arc<str>, Port)>,
+    /// Whether it has a deletion timestamp.
+    pub terminating: bool,
+    /// Its readiness gates that wait for the health of targets; `None` when it has none.
+    pub gates: Option<Box<Gates>>,
+}
+
+/// Readiness gates of a Pod that wait for the health of targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gates {
+    /// UID of the Pod: another of the same name is not meant.
+    pub uid: String,
+    /// Names of their bindings, and whether the condition is true; `None` while there is no condition.
+    pub conditions: Vec<(String, Option<bool>)>,
+}
+
+impl Pod {
+    /// The condition of its readiness gate for a binding; `None` without such a gate.
+    pub fn gate(&self, binding: &str) -> Option<Option<bool>> {
+        let mut conditions = self.gates.as_ref()?.conditions.iter();
+        conditions
+            .find(|(name, _)| name == binding)
+            .map(|(_, is_true)| *is_true)
+    }
 }
 
 /// A Node.

@@ -158,6 +158,8 @@ fn pod() -> impl Strategy<Value = Change> {
             containers_ready,
             created_seconds: 0,
             ports: Vec::new(),
+            terminating: false,
+            gates: None,
         })
     })
 }

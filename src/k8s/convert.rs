@@ -216,7 +216,22 @@ pub fn pod(object: slim::SlimPod) -> Option<facts::Pod> {
         ports: ports
             .filter_map(|p| Some((p.name.as_deref()?.into(), port(p.container_port))))
             .collect(),
+        terminating: object.metadata.deletion_timestamp.is_some(),
+        gates: gates(&object),
     })
+}
+
+fn gates(object: &slim::SlimPod) -> Option<Box<facts::Gates>> {
+    let gates = object.spec.readiness_gates.iter().flatten();
+    let ours = gates.filter_map(|gate| Some((gate, gate.condition_type.strip_prefix(GATE)?)));
+    let conditions: Vec<(String, Option<bool>)> = ours
+        .map(|(gate, binding)| {
+            let status = condition(object.status.conditions.as_ref(), &gate.condition_type);
+            (binding.to_owned(), status.map(|status| status == "True"))
+        })
+        .collect();
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    (!conditions.is_empty()).then(|| Box::new(facts::Gates { uid, conditions }))
 }
 
 impl From<slim::SlimNode> for facts::Node {

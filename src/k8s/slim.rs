@@ -92,7 +92,8 @@ parts! {
     EndpointConditions { ready: Option<bool>, terminating: Option<bool>, }
     TargetRef { kind: Option<String>, name: Option<String>, }
     EndpointPort { name: Option<String>, port: Option<i32>, }
-    PodSpec { node_name: Option<String>, containers: Vec<Container>, }
+    PodSpec { node_name: Option<String>, containers: Vec<Container>, readiness_gates: Option<Vec<ReadinessGate>>, }
+    ReadinessGate { condition_type: String, }
     Container { ports: Option<Vec<ContainerPort>>, }
     ContainerPort { name: Option<String>, container_port: i32, }
     PodStatus {

@@ -60,7 +60,7 @@ impl Writer {
     }
 
     /// Makes a request about a binding when its turn has come.
-    async fn of_binding<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    pub(super) async fn of_binding<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
         self.turn(&self.line_of_bindings, call).await
     }
 
@@ -74,6 +74,10 @@ impl Writer {
             () = leadership.over() => Err(Fault::Deposed),
             answer = timed(call) => answer,
         }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     fn ingresses(&self, namespace: &str) -> Api<Ingress> {

@@ -78,6 +78,8 @@ impl GroupKey {
 pub const IMPLICIT_FINALIZER: &str = "ingress.k8s.aws/resources";
 /// Finalizer of a member of a named group, followed by the group's name.
 pub const EXPLICIT_FINALIZER_PREFIX: &str = "group.ingress.k8s.aws/";
+/// What the readiness gate of a Pod for a TargetGroupBinding is called, followed by the binding's name.
+pub const GATE: &str = "target-health.elbv2.k8s.aws/";
 /// Finalizer of a TargetGroupBinding.
 pub const BINDING_FINALIZER: &str = "elbv2.k8s.aws/resources";
 

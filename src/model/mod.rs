@@ -17,7 +17,7 @@ pub mod settings;
 pub mod tags;
 pub mod target_group;
 
-pub use group::{BINDING_FINALIZER, EXPLICIT_FINALIZER_PREFIX, GroupKey, IMPLICIT_FINALIZER, ObjectKey, Unit};
+pub use group::{BINDING_FINALIZER, EXPLICIT_FINALIZER_PREFIX, GATE, GroupKey, IMPLICIT_FINALIZER, ObjectKey, Unit};
 pub use ids::*;
 pub use lane::Lane;
 pub use listener::{Certificates, Listener, ListenerProtocol};

@@ -1,7 +1,7 @@
 //! The targets of a binding, and the mark by which an unchanged one is known.
 
 use crate::{
-    facts::{Cluster, Endpoint, Node, Service, ServicePort, TargetGroupBinding},
+    facts::{Cluster, Endpoint, Node, Pod, Service, ServicePort, TargetGroupBinding},
     model::*,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE};
@@ -104,7 +104,7 @@ fn pods(cluster: &Cluster, binding: &TargetGroupBinding, service: &Service, port
                     created_seconds: pod.created_seconds,
                     pod: Some(key),
                 };
-                match fitness(endpoint, pod.containers_ready, cluster.node(&pod.node)) {
+                match fitness(endpoint, pod, cluster.node(&pod.node)) {
                     Fitness::Ready => ready.insert(place),
                     Fitness::Doubtful => doubtful.insert(place),
                     Fitness::Unfit => false,
@@ -124,11 +124,14 @@ enum Fitness {
 
 /// An endpoint that is not ready counts when only a readiness gate is missing: its containers are ready, it is not
 /// ending, and its node is well.
-fn fitness(endpoint: &Endpoint, containers_ready: bool, node: Option<&Node>) -> Fitness {
+fn fitness(endpoint: &Endpoint, pod: &Pod, node: Option<&Node>) -> Fitness {
     let node_ready = node.and_then(|node| node.ready);
-    if endpoint.ready {
+    if pod.terminating {
+        // Its EndpointSlice follows in a moment.
+        Fitness::Unfit
+    } else if endpoint.ready {
         Fitness::Ready
-    } else if endpoint.terminating || !containers_ready {
+    } else if endpoint.terminating || !pod.containers_ready {
         Fitness::Unfit
     } else {
         match (node, node_ready) {

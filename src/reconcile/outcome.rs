@@ -52,6 +52,15 @@ impl Outcome {
         }
     }
 
+    /// Of two reasons to look again, the one that comes first; what failed comes before what waits.
+    pub fn sooner(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Waiting { again: mine, .. }, Self::Waiting { again: its, .. }) if mine <= its => self,
+            (Self::Waiting { .. }, _) => other,
+            _ => self,
+        }
+    }
+
     /// AWS was read so soon after something was made that what it does not show may still be there.
     pub fn until_proven(at: Instant) -> Self {
         Self::Waiting {

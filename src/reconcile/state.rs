@@ -11,6 +11,7 @@ use crate::{
     model::*,
     network::HostGroups,
     plan::{NetworkObserved, Observed, TargetsObserved},
+    targets::gates::Polls,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -146,6 +147,8 @@ pub struct BindingNotes {
     pub written: Option<Instant>,
     /// Targets that wait for others that come at the same time.
     pub arriving: Arriving,
+    /// When AWS is asked how targets are, which pods wait for.
+    pub polls: Polls,
     /// Whether that, and the binding's mark, must not be believed until AWS was asked.
     pub doubtful: bool,
     /// Tasks that failed in a row.
@@ -215,6 +218,7 @@ impl BindingNotes {
             self.observed = None;
             self.refused.clear();
             self.arriving = Arriving::default();
+            self.polls = Polls::default();
         }
     }
 }

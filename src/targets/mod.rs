@@ -8,8 +8,10 @@
 //!  come?) ─► in ─► put the mark on
 //! ```
 
+pub mod gates;
+
 use crate::{
-    aws::{Class, Fault},
+    aws::{Class, Fault, Health},
     budget::Saving,
     execute::Stopped,
     facts::TargetGroupBinding,
@@ -56,9 +58,16 @@ impl Controller {
             // One that a user made; they come with a later version.
             return Outcome::Settled;
         }
-        match self.bring_in_line(&binding, generation).await {
-            Ok(()) => Outcome::Settled,
-            Err(outcome) => outcome,
+        let in_line = self.bring_in_line(&binding, generation).await;
+        let tended = match &in_line {
+            // Whoever waits for other targets, or for something else, does not keep those waiting that are in.
+            Ok(()) | Err(Outcome::Waiting { .. }) => self.tend_gates(&binding, generation).await,
+            Err(_) => Ok(()),
+        };
+        match (in_line, tended) {
+            (Ok(()), Ok(())) => Outcome::Settled,
+            (Ok(()), Err(outcome)) | (Err(outcome), Ok(())) => outcome,
+            (Err(one), Err(other)) => one.sooner(other),
         }
     }
 
@@ -66,6 +75,9 @@ impl Controller {
     async fn release(&self, binding: &TargetGroupBinding) -> Outcome {
         if binding.group.is_none() || !binding.finalizers.contains(BINDING_FINALIZER) {
             return Outcome::Settled;
+        }
+        if let Err(outcome) = self.open_gates(binding).await {
+            return outcome;
         }
         match self.writer.release_binding(&binding.key).await {
             Ok(()) => {
@@ -260,7 +272,12 @@ impl Controller {
                 ran => ran.map_err(|stopped| self.stopped(binding, &stopped))?,
             }
         }
-        let saved = self.notes().binding(&binding.key).arriving.registered();
+        let saved = {
+            let mut notes = self.notes();
+            let notes = notes.binding(&binding.key);
+            notes.polls.registered();
+            notes.arriving.registered()
+        };
         self.aws.save(Saving::Batch, saved);
         self.note_arrival(binding);
         Ok(())
@@ -370,6 +387,6 @@ impl Controller {
             return Ok(true);
         }
         let health = self.aws.health(unit, group).await?;
-        Ok(health.values().any(|state| state == "healthy"))
+        Ok(health.values().any(Health::is_healthy))
     }
 }

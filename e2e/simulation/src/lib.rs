@@ -5,6 +5,7 @@ pub mod bed;
 pub mod conformance;
 pub mod contention;
 pub mod figures;
+pub mod gates;
 pub mod idle;
 pub mod memory;
 pub mod objects;

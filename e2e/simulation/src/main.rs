@@ -3,7 +3,7 @@
 use albacore_simulation::{
     bed, contention,
     figures::Figures,
-    idle,
+    gates, idle,
     memory::{self, Resident},
     rollout,
     scale::Scale,
@@ -143,10 +143,14 @@ fn bench(groups: &[usize]) -> Result<Vec<Figures>> {
 /// What others do at the same time, in clusters of their own.
 fn contend() -> Result<Vec<Figures>> {
     type Scenario = fn() -> Pin<Box<dyn Future<Output = Figures>>>;
-    let scenarios: [Scenario; 7] = [
+    let scenarios: [Scenario; 11] = [
         || Box::pin(rollout::in_waves()),
         || Box::pin(rollout::one_by_one()),
         || Box::pin(rollout::everywhere()),
+        || Box::pin(gates::in_waves_of(10, 80)),
+        || Box::pin(gates::in_waves_of(1, 400)),
+        || Box::pin(gates::side_by_side(40)),
+        || Box::pin(gates::side_by_side(80)),
         || Box::pin(contention::neighbour(200)),
         || Box::pin(contention::controllers()),
         || Box::pin(contention::deletion(300)),

@@ -8,8 +8,11 @@ use crate::{
 };
 use albacore_aws::call::Service;
 use jiff::Timestamp;
-use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// Namespace of every rollout.
@@ -25,6 +28,10 @@ pub struct Rollout {
     next: usize,
     /// Addresses of pods, and when each was ready.
     came: Vec<(String, Timestamp)>,
+    /// The binding that pods which come have a readiness gate for.
+    gate: Option<String>,
+    /// Pods whose gate is open, and when it was seen to be.
+    opened: BTreeMap<usize, Timestamp>,
 }
 
 impl Rollout {
@@ -38,6 +45,8 @@ impl Rollout {
                 pods: BTreeSet::new(),
                 next: n * 4 * pods,
                 came: Vec::new(),
+                gate: None,
+                opened: BTreeMap::new(),
             })
             .collect();
         for (rollout, port) in all.iter_mut().zip(20_000..) {
@@ -64,12 +73,78 @@ impl Rollout {
         objects::pod(&bed.world, TEAM, &self.service, number)
     }
 
+    /// From now on pods come with a readiness gate, as the webhook gives them one.
+    pub fn with_gates(&mut self, bed: &Bed) {
+        let bindings = bed.list("elbv2.k8s.aws/v1beta1", "TargetGroupBinding");
+        let mut of_service = bindings
+            .iter()
+            .filter(|binding| binding["spec"]["serviceRef"]["name"] == self.service);
+        let name = of_service
+            .next()
+            .and_then(|binding| binding["metadata"]["name"].as_str());
+        self.gate = name.map(str::to_owned);
+    }
+
+    /// Plays kubelet and EndpointSlice controller: pods whose gate was opened are ready. Says whether all are.
+    pub fn look(&mut self, bed: &Bed) -> bool {
+        let Some(gate) = self
+            .gate
+            .as_ref()
+            .map(|binding| format!("target-health.elbv2.k8s.aws/{binding}"))
+        else {
+            return true;
+        };
+        let before = self.opened.clone();
+        for &number in self.pods.iter().filter(|number| !before.contains_key(number)) {
+            let name = self.pod(bed, number)["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            let pod = bed.get("v1", "Pod", TEAM, &name).unwrap_or_default();
+            let gated = pod["spec"]["readinessGates"].is_array();
+            let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            if !gated || conditions.any(|condition| condition["type"] == gate && condition["status"] == "True") {
+                self.opened.entry(number).or_insert_with(|| bed.double.now());
+            }
+        }
+        if self.opened.len() != before.len() {
+            self.write(bed);
+        }
+        self.pods.iter().all(|number| self.opened.contains_key(number))
+    }
+
+    /// Seconds from the moment at which AWS takes a pod for healthy to the one at which its gate is open.
+    pub fn gate_waits(&self, bed: &Bed, healthy_after: Duration) -> Vec<f64> {
+        let world = bed.double.world();
+        let groups: Vec<_> = world
+            .regions
+            .values()
+            .flat_map(|region| region.elbv2.target_groups.values())
+            .collect();
+        let wait = |(number, opened): (&usize, &Timestamp)| {
+            let pod = self.pod(bed, *number);
+            let address = pod["status"]["podIP"].as_str()?;
+            self.came.iter().find(|(came, _)| came == address)?;
+            let mut targets = groups
+                .iter()
+                .flat_map(|group| &group.targets)
+                .filter(|(key, _)| key.id == address);
+            let registered = targets.next()?.1.registered;
+            Some(opened.duration_since(registered).as_secs_f64() - healthy_after.as_secs_f64())
+        };
+        self.opened.iter().filter_map(wait).collect()
+    }
+
     /// So many pods become ready at once.
     pub fn come(&mut self, bed: &Bed, count: usize) {
         for number in self.next..self.next + count {
-            let pod = self.pod(bed, number);
+            let mut pod = self.pod(bed, number);
             let address = pod["status"]["podIP"].as_str().unwrap_or_default();
             self.came.push((address.to_owned(), bed.double.now()));
+            if let Some(binding) = &self.gate {
+                let gate = format!("target-health.elbv2.k8s.aws/{binding}");
+                pod["spec"]["readinessGates"] = json!([{ "conditionType": gate }]);
+            }
             bed.apply(pod);
             self.pods.insert(number);
         }
@@ -81,6 +156,7 @@ impl Rollout {
     pub fn go(&mut self, bed: &Bed, count: usize) {
         let gone: Vec<usize> = self.pods.iter().copied().take(count).collect();
         self.pods.retain(|number| !gone.contains(number));
+        self.opened.retain(|number, _| !gone.contains(number));
         self.write(bed);
         for number in gone {
             let pod = self.pod(bed, number);
@@ -91,7 +167,14 @@ impl Rollout {
 
     fn write(&self, bed: &Bed) {
         let pods: Vec<Value> = self.pods.iter().map(|&number| self.pod(bed, number)).collect();
-        bed.apply(objects::endpoint_slice(TEAM, &self.service, &pods));
+        let mut slice = objects::endpoint_slice(TEAM, &self.service, &pods);
+        if self.gate.is_some() {
+            let endpoints = slice["endpoints"].as_array_mut().into_iter().flatten();
+            for (endpoint, number) in endpoints.zip(&self.pods) {
+                endpoint["conditions"]["ready"] = self.opened.contains_key(number).into();
+            }
+        }
+        bed.apply(slice);
     }
 
     /// Whether AWS has its pods and no others.
@@ -131,7 +214,11 @@ impl Rollout {
 
 /// How long all but one in a hundred pods waited at most.
 pub fn p99(rollouts: &[Rollout], calls: &Calls) -> f64 {
-    let mut waits: Vec<f64> = rollouts.iter().flat_map(|rollout| rollout.waits(calls)).collect();
+    percentile(rollouts.iter().flat_map(|rollout| rollout.waits(calls)).collect())
+}
+
+/// What all but one in a hundred are at most.
+pub fn percentile(mut waits: Vec<f64>) -> f64 {
     waits.sort_by(f64::total_cmp);
     let at = (waits.len() * 99).div_ceil(100).saturating_sub(1);
     waits.get(at).copied().unwrap_or(f64::INFINITY)

@@ -448,9 +448,11 @@ fn selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
 
 fn patched(mut old: Value, patch: &Value, content_type: &str) -> Result<Value, Refusal> {
     match content_type {
-        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
-            // The strategic form differs in how it merges lists with keys; nothing that is sent here has any.
-            json_patch::merge(&mut old, patch);
+        "application/merge-patch+json" => json_patch::merge(&mut old, patch),
+        "application/strategic-merge-patch+json" => {
+            let mut patch = patch.clone();
+            merge_conditions(&old, &mut patch);
+            json_patch::merge(&mut old, &patch);
         }
         "application/json-patch+json" => {
             let patch: json_patch::Patch = serde_json::from_value(patch.clone())
@@ -467,6 +469,23 @@ fn patched(mut old: Value, patch: &Value, content_type: &str) -> Result<Value, R
         }
     }
     Ok(old)
+}
+
+/// The strategic form differs in how it merges lists with keys; of those only conditions are sent here, whose key is their
+/// type.
+fn merge_conditions(old: &Value, patch: &mut Value) {
+    let list = "/status/conditions";
+    let Some(Value::Array(changed)) = patch.pointer_mut(list) else {
+        return;
+    };
+    let mut all = old.pointer(list).and_then(Value::as_array).cloned().unwrap_or_default();
+    for change in std::mem::take(changed) {
+        match all.iter_mut().find(|condition| condition["type"] == change["type"]) {
+            Some(condition) => json_patch::merge(condition, &change),
+            None => all.push(change),
+        }
+    }
+    *changed = all;
 }
 
 fn parse(body: &[u8]) -> Result<Value, Refusal> {

@@ -186,6 +186,12 @@ impl Store {
             );
             return Err(Refusal::new(409, "Conflict", message));
         }
+        let uid = &old["metadata"]["uid"];
+        let meant = &new["metadata"]["uid"];
+        if meant.is_string() && meant != uid {
+            let message = format!("Precondition failed: UID in precondition: {meant}, UID in object meta: {uid}");
+            return Err(Refusal::new(409, "Conflict", message));
+        }
         if status {
             let status = new.get("status").cloned();
             new = old.clone();
