@@ -15,6 +15,7 @@ pub mod memory;
 pub mod slim;
 pub mod status;
 mod survey;
+mod trust;
 pub mod watch;
 
 pub use client::{Clients, connect};
@@ -24,3 +25,4 @@ pub use kube::Client;
 pub use lease::{Contender, Leadership, LeaseConfig};
 pub use status::Writer;
 pub use survey::survey;
+pub use trust::Trust;

@@ -1,0 +1,137 @@
+//! Keeps the certificate that is served up to date: albacore's own, or one that somebody else writes to files.
+//!
+//! ```text
+//! own    configuration (bundle), then Secret (keys) ─► rotation::step ─► write one of them, look again ─► serve
+//! files  read ─► another than before? ─► serve
+//! ```
+//! The configuration is read first: whoever writes a bundle on old keys is refused then, since the one with the new keys
+//! wrote it in between.
+
+use super::{
+    certificate::{Pair, Served},
+    rotation::{Keys, Step, step},
+};
+use crate::{
+    k8s::{Fault, Trust},
+    telemetry::{Clock, Metrics},
+};
+use std::{path::Path, time::Duration};
+use tokio::time::sleep;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How soon it is looked again while something is wrong, or nothing is served yet.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How often files are read.
+const READ: Duration = Duration::from_secs(10);
+
+/// Steps of one look: as many as there ever are, and some for whoever was faster.
+const STEPS: usize = 8;
+
+/// Keeps our own.
+pub struct Keeper {
+    trust: Trust,
+    /// What the server is called.
+    names: Vec<String>,
+    served: Served,
+    serves: Option<Pair>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Keeper {
+    /// One for a server that is called so.
+    pub fn new(trust: Trust, names: Vec<String>, served: Served, (clock, metrics): (Clock, Metrics)) -> Self {
+        Self {
+            trust,
+            names,
+            served,
+            serves: None,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Keeps it until dropped.
+    pub async fn keep(mut self) {
+        loop {
+            let again = match self.look().await {
+                Ok(()) if self.served.is_there() => LOOK,
+                Ok(()) => SOON,
+                Err(wrong) => {
+                    tracing::warn!("the webhook's certificate cannot be kept up to date: {wrong}");
+                    SOON
+                }
+            };
+            sleep(again).await;
+        }
+    }
+
+    /// Takes the steps that are due, and serves what is to be served.
+    async fn look(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS {
+            let bundle = self.trust.bundle().await.map_err(told("the MutatingWebhookConfiguration"))?;
+            let (keys, secret) = self.trust.keys::<Keys>().await.map_err(told("the Secret"))?;
+            let authorities = bundle.as_ref().map(|bundle| bundle.authorities.as_str());
+            let now = self.clock.now();
+            let next = step(keys.as_ref(), authorities, now, || Pair::make(&self.names, now));
+            let written = match (next.map_err(|error| format!("no certificate can be made: {error}"))?, &bundle) {
+                (Step::Write(keys), _) => self.trust.store(&keys, secret).await,
+                (Step::Trust(authorities), Some(bundle)) => self.trust.trust(bundle, &authorities).await,
+                (Step::Trust(_) | Step::Rest, _) => {
+                    return keys.map_or(Ok(()), |keys| self.serve(keys.current));
+                }
+            };
+            match written {
+                Ok(()) | Err(Fault::Conflict) => {}
+                Err(fault) => return Err(fault.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves it, when it is another one. It came from a look that had nothing to do: API servers trust it.
+    fn serve(&mut self, pair: Pair) -> Result<(), String> {
+        if self.serves.as_ref() == Some(&pair) {
+            return Ok(());
+        }
+        let exchanged = self.served.exchange(pair.certificate.as_bytes(), pair.key.as_bytes());
+        exchanged.map_err(|error| error.to_string())?;
+        tracing::info!(until = %pair.until(), "the webhook has a certificate");
+        self.serves = Some(pair);
+        self.metrics.certified();
+        Ok(())
+    }
+}
+
+fn told(object: &'static str) -> impl Fn(Fault) -> String {
+    move |fault| format!("{object}: {fault}")
+}
+
+/// Serves what is in two files, and what is later.
+pub async fn keep_files(certificate: &Path, key: &Path, served: Served, metrics: Metrics) {
+    let mut before = None;
+    loop {
+        let found = tokio::try_join!(tokio::fs::read(certificate), tokio::fs::read(key));
+        let wrong = match found {
+            Ok(found) if before.as_ref() == Some(&found) => None,
+            Ok(found) => match served.exchange(&found.0, &found.1) {
+                Ok(()) => {
+                    tracing::info!("the webhook has a certificate");
+                    metrics.certified();
+                    before = Some(found);
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            // Perhaps one of the two is written already and the other not yet.
+            tracing::warn!("{} and {}: {wrong}", certificate.display(), key.display());
+        }
+        sleep(READ).await;
+    }
+}
