@@ -110,28 +110,54 @@ fn told(object: &'static str) -> impl Fn(Fault) -> String {
     move |fault| format!("{object}: {fault}")
 }
 
-/// Serves what is in two files, and what is later.
-pub async fn keep_files(certificate: &Path, key: &Path, served: Served, metrics: Metrics) {
-    let mut before = None;
-    loop {
-        let found = tokio::try_join!(tokio::fs::read(certificate), tokio::fs::read(key));
-        let wrong = match found {
-            Ok(found) if before.as_ref() == Some(&found) => None,
-            Ok(found) => match served.exchange(&found.0, &found.1) {
-                Ok(()) => {
+/// Keeps what somebody else writes to two files.
+pub struct Files<'p> {
+    certificate: &'p Path,
+    key: &'p Path,
+    served: Served,
+    before: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'p> Files<'p> {
+    /// Those at these paths.
+    pub fn new(certificate: &'p Path, key: &'p Path, served: Served) -> Self {
+        Self {
+            certificate,
+            key,
+            served,
+            before: None,
+        }
+    }
+
+    /// Keeps it until dropped.
+    pub async fn keep(mut self, metrics: Metrics) {
+        loop {
+            match self.read().await {
+                Ok(false) => {}
+                Ok(true) => {
                     tracing::info!("the webhook has a certificate");
                     metrics.certified();
-                    before = Some(found);
-                    None
                 }
-                Err(error) => Some(error.to_string()),
-            },
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(wrong) = wrong {
-            // Perhaps one of the two is written already and the other not yet.
-            tracing::warn!("{} and {}: {wrong}", certificate.display(), key.display());
+                // Perhaps one of the two is written already and the other not yet.
+                Err(wrong) => tracing::warn!("{} and {}: {wrong}", self.certificate.display(), self.key.display()),
+            }
+            sleep(READ).await;
         }
-        sleep(READ).await;
+    }
+
+    /// Serves what is in the files, when it is something else than before; says whether it was.
+    async fn read(&mut self) -> Result<bool, String> {
+        let found = tokio::try_join!(tokio::fs::read(self.certificate), tokio::fs::read(self.key));
+        let found = found.map_err(|error| error.to_string())?;
+        if self.before.as_ref() == Some(&found) {
+            return Ok(false);
+        }
+        let exchanged = self.served.exchange(&found.0, &found.1);
+        exchanged.map_err(|error| error.to_string())?;
+        self.before = Some(found);
+        Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use crate::{
 };
 use anyhow::Context;
 use certificate::Served;
-use keeper::{Keeper, keep_files};
+use keeper::{Files, Keeper};
 use route::Desk;
 use server::Limits;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub async fn serve(parts: Parts, stop: impl Future<Output = ()>) -> anyhow::Resu
     let desk = Desk::new((facts, metrics.clone()), seconds, limits.body, closed);
     let kept = async {
         match &config.certificate {
-            Certificate::Files { certificate, key } => keep_files(certificate, key, served, metrics).await,
+            Certificate::Files { certificate, key } => Files::new(certificate, key, served).keep(metrics).await,
             Certificate::Own { namespace, name } => {
                 let trust = Trust::new(client, namespace, &format!("{name}-tls"), name);
                 Keeper::new(trust, names(namespace, name), served, (clock, metrics)).keep().await;

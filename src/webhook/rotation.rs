@@ -110,6 +110,11 @@ pub mod tests {
     }
 
     impl Stage {
+        /// What is served.
+        pub fn current(&self) -> Pair {
+            self.keys.as_ref().expect("keys").current.clone()
+        }
+
         /// Takes every step that is due; returns how many there were.
         pub fn settle(&mut self, now: Timestamp, make: impl Fn() -> Pair) -> usize {
             for taken in 0.. {
@@ -147,7 +152,7 @@ pub mod tests {
             let name = if hours < 60 * DAY { "A" } else { "B" };
             let steps = stage.settle(at(hours), || pair(name, at(hours)));
             let bundle = stage.bundle.replace("BEGIN CERTIFICATE ", "");
-            let serves = stage.keys.as_ref().expect("keys").current.certificate.clone();
+            let serves = stage.current().certificate;
             (steps, bundle, serves)
         };
         let is = |steps: usize, bundle: &str, serves: &str| (steps, bundle.to_owned(), serves.to_owned());
@@ -192,7 +197,7 @@ pub mod tests {
         stage.settle(at(0), || pair("A", at(0)));
         let long_after = at(91 * DAY);
         assert!(stage.settle(long_after, || pair("B", long_after)) > 0);
-        assert_eq!(stage.keys.as_ref().expect("keys").current.certificate, "B");
+        assert_eq!(stage.current().certificate, "B");
         let alone = step(stage.keys.as_ref(), None, long_after, || Err(())).unwrap();
         assert!(alone == Step::Rest);
     }
