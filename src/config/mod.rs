@@ -174,6 +174,8 @@ impl Flags {
     /// What it all means; what means nothing is noted in `check`, and stands for nothing in the result.
     fn check(self, namespace: &str, mut ignored: Vec<String>, check: &mut Check) -> Config {
         let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let of_pod = filled(self.pod_namespace.clone()).or_else(|| filled(Some(namespace.to_owned())));
+        let webhook = self.webhook(of_pod.as_deref(), check);
         if self.cluster_name.is_empty() {
             check.wrong(
                 "--cluster-name is missing: write the name that AWS resources of this cluster are tagged with"
@@ -215,8 +217,6 @@ impl Flags {
             ));
         }
         let elects = check.switch("enable-leader-election", &self.enable_leader_election);
-        let of_pod = filled(self.pod_namespace).or_else(|| filled(Some(namespace.to_owned())));
-        let webhook = self.webhook(of_pod.as_deref(), check);
         let lease = elects.then(|| Lease {
             namespace: filled(self.leader_election_namespace).or(of_pod).unwrap_or_else(|| {
                 check.wrong(

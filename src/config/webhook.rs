@@ -48,7 +48,10 @@ impl Flags {
     pub(super) fn webhook(&self, of_pod: Option<&str>, check: &mut Check) -> Option<Webhook> {
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
         let port = check.number("webhook-bind-port", &self.webhook_bind_port, 0..=65_535);
-        let gates = check.switch("enable-pod-readiness-gate-inject", &self.enable_pod_readiness_gate_inject);
+        let gates = check.switch(
+            "enable-pod-readiness-gate-inject",
+            &self.enable_pod_readiness_gate_inject,
+        );
         let seconds = check.number("deregister-seconds", &self.deregister_seconds, SECONDS);
         let certificate = match (filled(&self.webhook_name), filled(&self.webhook_cert_dir)) {
             (None, None) => return None,

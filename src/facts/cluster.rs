@@ -378,7 +378,7 @@ impl Cluster {
         namespace: &'a str,
         labels: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = &'a TargetGroupBinding> {
-        let selects = |binding: &&TargetGroupBinding| {
+        let selects = move |binding: &&TargetGroupBinding| {
             self.service(&ObjectKey::new(namespace, &binding.service))
                 .is_some_and(|service| service.selects(labels))
         };

@@ -77,7 +77,8 @@ impl Trust {
             "metadata": { "resourceVersion": read.version },
             "webhooks": read.webhooks.iter().map(webhook).collect::<Vec<_>>(),
         }));
-        let call = self.configurations.patch(&self.configuration, &PatchParams::default(), &patch);
+        let how = PatchParams::default();
+        let call = self.configurations.patch(&self.configuration, &how, &patch);
         timed(call).await.map(drop)
     }
 
@@ -99,7 +100,8 @@ impl Trust {
         let bytes = serde_json::to_vec(keys).map_err(|error| Fault::Rejected(error.to_string()))?;
         read.data = Some([(KEY.to_owned(), ByteString(bytes))].into());
         // The resource version in it makes this fail when somebody else was faster.
-        let call = self.secrets.replace(&self.secret, &PostParams::default(), &read);
+        let how = PostParams::default();
+        let call = self.secrets.replace(&self.secret, &how, &read);
         timed(call).await.map(drop)
     }
 }

@@ -74,7 +74,9 @@ impl Pair {
 
     /// Until when it is valid.
     pub fn until(&self) -> Timestamp {
-        self.made.saturating_add(Span::new().seconds(VALID.as_secs() as i64)).unwrap_or(Timestamp::MAX)
+        self.made
+            .saturating_add(Span::new().seconds(VALID.as_secs() as i64))
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -163,7 +165,9 @@ mod tests {
             assert!(refused.is_err(), "{certificate} {key}");
             assert!(Arc::ptr_eq(&before, &now()));
         }
-        served.exchange(other.certificate.as_bytes(), other.key.as_bytes()).unwrap();
+        served
+            .exchange(other.certificate.as_bytes(), other.key.as_bytes())
+            .unwrap();
         assert!(!Arc::ptr_eq(&before, &now()));
     }
 }

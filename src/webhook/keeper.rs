@@ -71,18 +71,27 @@ impl Keeper {
 
     /// Takes the steps that are due, and serves what is to be served.
     async fn look(&mut self) -> Result<(), String> {
-        for _ in 0..STEPS {
-            let bundle = self.trust.bundle().await.map_err(told("the MutatingWebhookConfiguration"))?;
+        for taken in 0..STEPS {
+            let bundle = self
+                .trust
+                .bundle()
+                .await
+                .map_err(told("the MutatingWebhookConfiguration"))?;
             let (keys, secret) = self.trust.keys::<Keys>().await.map_err(told("the Secret"))?;
             let authorities = bundle.as_ref().map(|bundle| bundle.authorities.as_str());
             let now = self.clock.now();
             let next = step(keys.as_ref(), authorities, now, || Pair::make(&self.names, now));
-            let written = match (next.map_err(|error| format!("no certificate can be made: {error}"))?, &bundle) {
+            let written = match (
+                next.map_err(|error| format!("no certificate can be made: {error}"))?,
+                &bundle,
+            ) {
                 (Step::Write(keys), _) => self.trust.store(&keys, secret).await,
                 (Step::Trust(authorities), Some(bundle)) => self.trust.trust(bundle, &authorities).await,
-                (Step::Trust(_) | Step::Rest, _) => {
-                    return keys.map_or(Ok(()), |keys| self.serve(keys.current));
-                }
+                (Step::Trust(_) | Step::Rest, _) => match keys {
+                    // What API servers were told a moment ago they may not know yet.
+                    Some(keys) if taken == 0 || self.serves.is_none() => return self.serve(keys.current),
+                    _ => return Ok(()),
+                },
             };
             match written {
                 Ok(()) | Err(Fault::Conflict) => {}
@@ -92,7 +101,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Serves it, when it is another one. It came from a look that had nothing to do: API servers trust it.
+    /// Serves it, when it is another one.
     fn serve(&mut self, pair: Pair) -> Result<(), String> {
         if self.serves.as_ref() == Some(&pair) {
             return Ok(());

@@ -50,7 +50,13 @@ pub struct Parts {
 /// # Errors
 /// An address that is not to be had.
 pub async fn serve(parts: Parts, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Parts { config, client, facts, clock, metrics } = parts;
+    let Parts {
+        config,
+        client,
+        facts,
+        clock,
+        metrics,
+    } = parts;
     let address = config.address;
     let listener = telemetry::listen(address).await;
     let listener = listener.with_context(|| format!("--webhook-bind-port={} is not to be had", address.port()))?;
@@ -65,7 +71,9 @@ pub async fn serve(parts: Parts, stop: impl Future<Output = ()>) -> anyhow::Resu
             Certificate::Files { certificate, key } => Files::new(certificate, key, served).keep(metrics).await,
             Certificate::Own { namespace, name } => {
                 let trust = Trust::new(client, namespace, &format!("{name}-tls"), name);
-                Keeper::new(trust, names(namespace, name), served, (clock, metrics)).keep().await;
+                Keeper::new(trust, names(namespace, name), served, (clock, metrics))
+                    .keep()
+                    .await;
             }
         }
     };

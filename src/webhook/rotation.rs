@@ -66,7 +66,9 @@ pub fn step<E>(
     now: Timestamp,
     make: impl FnOnce() -> Result<Pair, E>,
 ) -> Result<Step, E> {
-    let past = |since: Timestamp, long: Duration| now.duration_since(since) >= SignedDuration::try_from(long).unwrap_or_default();
+    let past = |since: Timestamp, long: Duration| {
+        now.duration_since(since) >= SignedDuration::try_from(long).unwrap_or_default()
+    };
     let Some(keys) = keys.filter(|keys| !past(keys.current.made, VALID)) else {
         // The Secret is new, or somebody emptied it: another replica may still serve what it held.
         let found = bundle.filter(|bundle| bundle.contains("BEGIN CERTIFICATE"));
@@ -158,7 +160,11 @@ pub mod tests {
         let is = |steps: usize, bundle: &str, serves: &str| (steps, bundle.to_owned(), serves.to_owned());
         assert_eq!(look(0), is(2, "A;", "A"), "made and trusted");
         assert_eq!(look(60 * DAY - 1), is(0, "A;", "A"));
-        assert_eq!(look(60 * DAY), is(3, "A;B;", "A"), "made, trusted, and noted since when");
+        assert_eq!(
+            look(60 * DAY),
+            is(3, "A;B;", "A"),
+            "made, trusted, and noted since when"
+        );
         assert_eq!(look(60 * DAY), is(0, "A;B;", "A"));
         assert_eq!(look(60 * DAY + 1), is(1, "A;B;", "B"), "trusted for an hour");
         assert_eq!(look(61 * DAY), is(0, "A;B;", "B"));

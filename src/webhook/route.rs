@@ -90,7 +90,11 @@ impl Desk {
         let begun = Instant::now();
         let (outcome, mut answer) = match self.decide(request, decide).await {
             Ok((change, answer)) => {
-                let outcome = if change.patch.is_empty() { "unchanged" } else { "changed" };
+                let outcome = if change.patch.is_empty() {
+                    "unchanged"
+                } else {
+                    "changed"
+                };
                 (outcome, answer)
             }
             Err(refused) => {
@@ -102,7 +106,9 @@ impl Desk {
         };
         self.metrics.admitted(webhook, outcome, begun.elapsed());
         if *self.closing.borrow() {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
@@ -152,10 +158,13 @@ fn length(headers: &HeaderMap) -> Result<u32, Refused> {
     let Some(length) = text(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok()) else {
         return Err((StatusCode::LENGTH_REQUIRED, "no content-length".to_owned()));
     };
-    u32::try_from(length).ok().filter(|length| *length <= BODY).ok_or_else(|| {
-        let why = format!("{length} bytes are more than {BODY}");
-        (StatusCode::PAYLOAD_TOO_LARGE, why)
-    })
+    u32::try_from(length)
+        .ok()
+        .filter(|length| *length <= BODY)
+        .ok_or_else(|| {
+            let why = format!("{length} bytes are more than {BODY}");
+            (StatusCode::PAYLOAD_TOO_LARGE, why)
+        })
 }
 
 async fn gate(State(desk): State<Arc<Desk>>, request: extract::Request<Body>) -> Response {

@@ -67,7 +67,9 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let accepting = async {
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let (tls, router, left) = (tls.clone(), router.clone(), left.clone());
@@ -101,7 +103,13 @@ pub async fn serve(
     let _ = timeout(DRAIN, ended).await;
 }
 
-async fn converse(stream: TcpStream, tls: TlsAcceptor, router: Router, limits: Limits, mut left: watch::Receiver<bool>) {
+async fn converse(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    router: Router,
+    limits: Limits,
+    mut left: watch::Receiver<bool>,
+) {
     // Answers are one small write each.
     let _ = stream.set_nodelay(true);
     let stream = match timeout(limits.handshake, tls.accept(stream)).await {
@@ -124,7 +132,7 @@ async fn converse(stream: TcpStream, tls: TlsAcceptor, router: Router, limits: L
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = left.wait_for(|left| *left) => {
+        () = async { drop(left.wait_for(|left| *left).await) } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -12,21 +12,22 @@ use crate::{
     model::{Scheme, Settings, TargetType},
     telemetry::Metrics,
 };
+use axum::{
+    body::{Body, Bytes},
+    http::Request,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    time_provider::TimeProvider,
-};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, time_provider::TimeProvider};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::ServiceExt;
@@ -91,7 +92,9 @@ fn shop_pod() -> Value {
 
 fn post(path: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 struct Running {
@@ -118,7 +121,9 @@ async fn start(limits: Limits) -> Running {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let served = Served::default();
     let pair = Pair::make(&[NAME.to_owned()], Timestamp::now()).unwrap();
-    served.exchange(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
+    served
+        .exchange(pair.certificate.as_bytes(), pair.key.as_bytes())
+        .unwrap();
     let metrics = Metrics::default();
     metrics.synced();
     let facts = facts(
@@ -211,10 +216,16 @@ async fn pods_are_answered_on_a_connection_that_stays() {
         ("/mutate-v1-pod", "/spec/readinessGates"),
         ("/mutate-v1-pod-deregister", "/spec/containers/0/lifecycle"),
     ] {
-        stream.write_all(post(path, &review(&shop_pod())).as_bytes()).await.unwrap();
+        stream
+            .write_all(post(path, &review(&shop_pod())).as_bytes())
+            .await
+            .unwrap();
         let (head, body) = answer(&mut stream).await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert_eq!((&body["response"]["allowed"], &body["response"]["uid"]), (&json!(true), &json!("u")));
+        assert_eq!(
+            (&body["response"]["allowed"], &body["response"]["uid"]),
+            (&json!(true), &json!("u"))
+        );
         assert_eq!(body["response"]["patchType"], "JSONPatch");
         let patch = STANDARD.decode(body["response"]["patch"].as_str().unwrap()).unwrap();
         let patch: Value = serde_json::from_slice(&patch).unwrap();
@@ -232,10 +243,16 @@ async fn whoever_asks_something_else_is_refused() {
         (post("/", "{}"), "404"),
         (post("/mutate-v1-service", "{}"), "404"),
         (format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"), "405"),
-        (format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"), "405"),
+        (
+            format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"),
+            "405",
+        ),
         (head("content-type: text/plain\r\ncontent-length: 2"), "415"),
         (head("content-length: 2"), "415"),
-        (head("content-type: application/json\r\ntransfer-encoding: chunked"), "411"),
+        (
+            head("content-type: application/json\r\ntransfer-encoding: chunked"),
+            "411",
+        ),
         (head("content-type: application/json\r\ncontent-length: 3145729"), "413"),
         (post(path, ""), "400"),
         (post(path, "{}"), "400"),
@@ -246,7 +263,10 @@ async fn whoever_asks_something_else_is_refused() {
         (format!("POST /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(20_000)), "4"),
     ] {
         let answer = running.ask(&request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.200}\n{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request:.200}\n{answer}"
+        );
     }
 }
 
@@ -255,10 +275,10 @@ async fn nothing_is_answered_from_half_the_facts() {
     let (_closing, closed) = watch::channel(false);
     let desk = Desk::new((facts(&[], &[]), Metrics::default()), (true, 30), SHORT, closed);
     let body = review(&shop_pod());
-    let request = axum::http::Request::post("/mutate-v1-pod")
+    let request = Request::post("/mutate-v1-pod")
         .header("content-type", "application/json")
         .header("content-length", body.len())
-        .body(axum::body::Body::from(body))
+        .body(Body::from(body))
         .unwrap();
     let answer = desk.router().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 503);
@@ -289,24 +309,42 @@ async fn whoever_is_slow_is_left() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_more_is_held_than_there_is_room_for() {
-    let running = start(Limits { silence: Duration::from_secs(60), ..limits() }).await;
-    // 32 MiB hold ten bodies of 3 MiB.
-    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 3145728\r\n\r\n";
-    let asked = (0..12).map(|_| running.ask(head));
-    let answers = futures::future::join_all(asked).await;
-    let of = |status: &str| answers.iter().filter(|answer| answer.starts_with(&format!("HTTP/1.1 {status}"))).count();
-    assert_eq!(of("408") + of("503"), 12, "{answers:?}");
-    assert!(of("503") >= 1, "{answers:?}");
-    // Nothing of that stays.
-    let answer = running.ask(&post("/mutate-v1-pod", "{}")).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let (_closing, closed) = watch::channel(false);
+    let router = Desk::new((facts(&[], &[]), Metrics::default()), (true, 30), SHORT, closed).router();
+    let ask = |length: usize, body: Body| {
+        let request = Request::post("/mutate-v1-pod")
+            .header("content-type", "application/json")
+            .header("content-length", length)
+            .body(body)
+            .unwrap();
+        let router = router.clone();
+        async move { (router.oneshot(request).await.unwrap().status().as_u16(), Instant::now()) }
+    };
+    let begun = Instant::now();
+    // 32 MiB hold ten bodies of 3 MiB and a small one.
+    let large = 3 << 20;
+    let never = || Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+    let slow: Vec<_> = (0..10).map(|_| tokio::spawn(ask(large, never()))).collect();
+    tokio::time::sleep(SHORT / 2).await;
+    let small = ask(2, Body::from("{}")).await;
+    assert_eq!(small, (400, begun + SHORT / 2));
+    let another = ask(large, Body::from(vec![b' '; large])).await;
+    assert_eq!(another, (400, begun + SHORT), "it was not read before there was room");
+    for slow in slow {
+        assert_eq!(slow.await.unwrap(), (408, begun + SHORT));
+    }
 }
 
 #[tokio::test]
 async fn a_connection_more_than_there_may_be_waits_for_another_to_end() {
-    let running = start(Limits { connections: 2, handshake: Duration::from_secs(60), ..limits() }).await;
+    let running = start(Limits {
+        connections: 2,
+        handshake: Duration::from_secs(60),
+        ..limits()
+    })
+    .await;
     let one = TcpStream::connect(running.address).await.unwrap();
     let _other = TcpStream::connect(running.address).await.unwrap();
     let request = post("/mutate-v1-pod", "{}");
@@ -330,9 +368,15 @@ async fn whoever_comes_while_it_stops_is_still_answered() {
     tokio::task::yield_now().await;
     standing.write_all(request.as_bytes()).await.unwrap();
     let (head, body) = answer(&mut standing).await;
-    assert!(head.contains("connection: close") && body["response"]["allowed"] == true, "{head}");
+    assert!(
+        head.contains("connection: close") && body["response"]["allowed"] == true,
+        "{head}"
+    );
     let late = running.ask(&request).await;
-    assert!(late.starts_with("HTTP/1.1 200") && late.contains("connection: close"), "{late}");
+    assert!(
+        late.starts_with("HTTP/1.1 200") && late.contains("connection: close"),
+        "{late}"
+    );
     let address = running.address;
     running.ended.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
@@ -366,7 +410,10 @@ async fn a_rotation_fails_no_admission() {
                 let stream = TcpStream::connect(replica.address).await.unwrap();
                 let connected = client.connect(ServerName::try_from(NAME).unwrap(), stream).await;
                 let mut stream = connected.unwrap_or_else(|error| panic!("on day {}: {error}", half / 48));
-                stream.write_all(post("/mutate-v1-pod", &review(&shop_pod())).as_bytes()).await.unwrap();
+                stream
+                    .write_all(post("/mutate-v1-pod", &review(&shop_pod())).as_bytes())
+                    .await
+                    .unwrap();
                 assert_eq!(answer(&mut stream).await.1["response"]["allowed"], true);
             };
             // What was served before is served to those who are already there.
@@ -378,5 +425,9 @@ async fn a_rotation_fails_no_admission() {
         stage.settle(now, make(now));
     }
     assert!(admitted > 1_500, "{admitted}");
-    assert_eq!(bundles.len(), 5, "one, with the next, the next, with one more, that one");
+    assert_eq!(
+        bundles.len(),
+        5,
+        "one, with the next, the next, with one more, that one"
+    );
 }

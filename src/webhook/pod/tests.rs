@@ -32,7 +32,7 @@ fn cluster() -> crate::facts::Facts {
 
 /// The pod after it was changed, and asked about again: nothing more changes then.
 fn changed(mut pod: Value, how: impl Fn(&Pod) -> Change) -> (Value, Vec<String>) {
-    let mut ask = |pod: &mut Value| {
+    let ask = |pod: &mut Value| {
         let change = how(&serde_json::from_value(pod.clone()).unwrap());
         let patch: Patch = serde_json::from_value(json!(change.patch)).unwrap();
         json_patch::patch(pod, &patch).unwrap();
@@ -78,7 +78,10 @@ fn gates_of_others_stay_and_legacy_ones_go() {
         gated(pod(&more))
     };
     let legacy = "target-health.alb.ingress.k8s.aws/main_web_80";
-    assert_eq!(with(&["a.example/b", legacy], "web"), gates(&["a.example/b", WEB[0], WEB[1]]));
+    assert_eq!(
+        with(&["a.example/b", legacy], "web"),
+        gates(&["a.example/b", WEB[0], WEB[1]])
+    );
     assert_eq!(with(&[WEB[1]], "web"), gates(&[WEB[1], WEB[0]]));
     assert_eq!(with(&[legacy], "other"), gates(&[]));
 }
@@ -86,7 +89,13 @@ fn gates_of_others_stay_and_legacy_ones_go() {
 #[test]
 fn only_services_and_bindings_of_its_namespace_count_and_none_that_ends() {
     let facts = cluster();
-    let of = |namespace: &str| gate(&serde_json::from_value(pod(&json!({}))).unwrap(), namespace, &facts.cluster());
+    let of = |namespace: &str| {
+        gate(
+            &serde_json::from_value(pod(&json!({}))).unwrap(),
+            namespace,
+            &facts.cluster(),
+        )
+    };
     assert_eq!(of("blog"), Change::default());
     let mut ending = binding("k8s-shop-web-1", "web", "ip");
     ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -98,10 +107,21 @@ fn only_services_and_bindings_of_its_namespace_count_and_none_that_ends() {
 #[test]
 fn a_name_that_is_no_condition_is_told_and_not_used() {
     let long = "x".repeat(64);
-    let facts = facts(&[service("web", &json!({ "app": "web" }))], &[binding(&long, "web", "ip")]);
-    let change = gate(&serde_json::from_value(pod(&json!({}))).unwrap(), "shop", &facts.cluster());
+    let facts = facts(
+        &[service("web", &json!({ "app": "web" }))],
+        &[binding(&long, "web", "ip")],
+    );
+    let change = gate(
+        &serde_json::from_value(pod(&json!({}))).unwrap(),
+        "shop",
+        &facts.cluster(),
+    );
     assert_eq!(change.patch, [Value::Null; 0]);
-    assert!(change.warnings[0].contains("at most 63 characters"), "{:?}", change.warnings);
+    assert!(
+        change.warnings[0].contains("at most 63 characters"),
+        "{:?}",
+        change.warnings
+    );
 }
 
 #[test]
@@ -163,14 +183,20 @@ fn a_pod_says_how_long_it_goes_on() {
     for wrong in ["0", "-1", "3601", "1m", ""] {
         let (grace, warnings) = asks(wrong);
         assert_eq!(grace, 60, "{wrong}");
-        assert!(warnings[0].contains("is not a number from 1 to 3600; 30 seconds are taken"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("is not a number from 1 to 3600; 30 seconds are taken"),
+            "{warnings:?}"
+        );
     }
 }
 
 #[test]
 fn a_container_that_comes_later_gets_the_same_hook_and_no_more_time() {
     let (mut changed, _) = sleeping(pod(&json!({})));
-    changed["spec"]["containers"].as_array_mut().unwrap().push(json!({ "name": "injected" }));
+    changed["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "injected" }));
     let facts = cluster();
     let later = |pod: &Pod| sleep(pod, "shop", &facts.cluster(), 45);
     let again = later(&serde_json::from_value(changed).unwrap());
