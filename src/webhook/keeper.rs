@@ -15,6 +15,7 @@ use crate::{
     k8s::{Fault, Trust},
     telemetry::{Clock, Metrics},
 };
+use jiff::{SignedDuration, Timestamp};
 use std::{path::Path, time::Duration};
 use tokio::time::sleep;
 
@@ -23,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// How soon it is looked again while something is wrong, or nothing is served yet.
 const SOON: Duration = Duration::from_secs(5);
+
+/// API servers that hear of a bundle know it.
+const SPREAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// How often files are read.
 const READ: Duration = Duration::from_secs(10);
@@ -71,7 +75,7 @@ impl Keeper {
 
     /// Takes the steps that are due, and serves what is to be served.
     async fn look(&mut self) -> Result<(), String> {
-        for taken in 0..STEPS {
+        for _ in 0..STEPS {
             let bundle = self
                 .trust
                 .bundle()
@@ -87,11 +91,7 @@ impl Keeper {
             ) {
                 (Step::Write(keys), _) => self.trust.store(&keys, secret).await,
                 (Step::Trust(authorities), Some(bundle)) => self.trust.trust(bundle, &authorities).await,
-                (Step::Trust(_) | Step::Rest, _) => match keys {
-                    // What API servers were told a moment ago they may not know yet.
-                    Some(keys) if taken == 0 || self.serves.is_none() => return self.serve(keys.current),
-                    _ => return Ok(()),
-                },
+                (Step::Trust(_) | Step::Rest, _) => return keys.map_or(Ok(()), |keys| self.serve(keys.current, now)),
             };
             match written {
                 Ok(()) | Err(Fault::Conflict) => {}
@@ -101,9 +101,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Serves it, when it is another one.
-    fn serve(&mut self, pair: Pair) -> Result<(), String> {
-        if self.serves.as_ref() == Some(&pair) {
+    /// Serves it, when it is another one. One that was made a moment ago API servers may not know yet, and what is served
+    /// they do.
+    fn serve(&mut self, pair: Pair, now: Timestamp) -> Result<(), String> {
+        let is_new = now.duration_since(pair.made) < SPREAD;
+        if self.serves.as_ref().is_some_and(|serves| is_new || *serves == pair) {
             return Ok(());
         }
         let exchanged = self.served.exchange(pair.certificate.as_bytes(), pair.key.as_bytes());

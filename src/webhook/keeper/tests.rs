@@ -183,6 +183,7 @@ async fn whoever_empties_the_secret_has_it_filled_and_nobody_serves_what_is_trus
     api.0.lock().unwrap().secret = Some(empty);
     keeper.look().await.unwrap();
     assert_eq!(authority(&keeper), before);
+    advance(LOOK).await;
     keeper.look().await.unwrap();
     assert_ne!(authority(&keeper), before);
     for authority in [before, authority(&keeper)] {
