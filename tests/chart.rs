@@ -295,6 +295,10 @@ fn values_of_albcs_chart_are_taken() {
         "serviceMonitor": {"enabled": true, "namespace": "monitoring", "interval": "1m", "scrapeTimeout": "10s"},
         "enableServiceMutatorWebhook": true,
         "keepTLSSecret": true,
+        "webhookBindPort": null,
+        "webhookNamespaceSelectors": null,
+        "webhookTLS": {"caCert": null, "cert": null, "key": null},
+        "objectSelector": {"matchExpressions": null, "matchLabels": null},
         "syncPeriod": "1h",
         "enableShield": false,
     }));

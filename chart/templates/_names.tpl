@@ -86,6 +86,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- include "albacore.fullname" . | trunc 47 | trimSuffix "-" }}-webhook
 {{- end }}
 
+{{- define "albacore.webhookPort" -}}
+{{- default 9443 .Values.webhookBindPort -}}
+{{- end }}
+
 {{- /* Where the webhook's certificate comes from: own, cert-manager, or values */ -}}
 {{- define "albacore.webhookCertificate" -}}
 {{- if .Values.enableCertManager -}}

@@ -34,6 +34,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long the body of a request may take.
     pub body: Duration,
+    /// How long a connection may last: whoever reads no answers would keep his for ever.
+    pub age: Duration,
     /// How long it goes on after it is told to stop: until nobody sends anything here any more.
     pub linger: Duration,
 }
@@ -45,12 +47,13 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             silence: Duration::from_secs(30),
             body: Duration::from_secs(10),
+            age: Duration::from_secs(600),
             linger: Duration::from_secs(5),
         }
     }
 }
 
-/// How long what is under way may take when nobody is accepted any more.
+/// How long what is under way on a connection may take when it is to end.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Serves until `stop` ends, and a while longer; `closing` is raised in between.
@@ -99,7 +102,7 @@ pub async fn serve(
     drop(listener);
     leave.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // Whoever takes longer is cut off when the set is dropped.
+    // Whoever is not through with the handshake is cut off when the set is dropped.
     let _ = timeout(DRAIN, ended).await;
 }
 
@@ -130,11 +133,12 @@ async fn converse(
         .max_buf_size(HEAD);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
+    let over = async { drop(timeout(limits.age, left.wait_for(|left| *left)).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = async { drop(left.wait_for(|left| *left).await) } => {
+        () = over => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
