@@ -43,6 +43,10 @@ fn helm(arguments: &[&str], values: &Value) -> Result<String, String> {
 
 /// What the chart becomes with these values; `clusterName` is `demo` unless they say otherwise.
 fn render(values: &Value) -> Result<Vec<Value>, String> {
+    render_for("1.36", values)
+}
+
+fn render_for(kubernetes: &str, values: &Value) -> Result<Vec<Value>, String> {
     let mut all = json!({"clusterName": "demo"});
     let values = values.as_object().cloned().unwrap_or_default();
     all.as_object_mut().expect("an object").extend(values);
@@ -52,7 +56,7 @@ fn render(values: &Value) -> Result<Vec<Value>, String> {
         "albacore",
         chart.to_str().expect("text"),
         "--namespace=kube-system",
-        "--kube-version=1.36",
+        &format!("--kube-version={kubernetes}"),
         "--include-crds",
     ];
     let rendered = helm(&arguments, &all)?;
@@ -481,6 +485,11 @@ fn the_webhook_is_asked_about_pods_that_a_label_names_and_never_about_albacore()
     assert!(
         without_gates.keys().all(|name| name.contains("deregister")),
         "{without_gates:?}"
+    );
+    let old = render_for("1.29", &json!({})).expect("it renders");
+    assert!(
+        selectors(&old).keys().all(|name| !name.contains("deregister")),
+        "it knows no sleep"
     );
     let none = all(&json!({"webhook": {"enabled": false}}));
     assert_eq!(
