@@ -111,11 +111,6 @@ impl Served {
         Ok(())
     }
 
-    /// Whether there is something to serve.
-    pub fn is_there(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// TLS with it: 1.2 and 1.3, HTTP/1.1 only.
     ///
     /// # Errors
@@ -150,7 +145,6 @@ mod tests {
         let pair = || Pair::make(&names, Timestamp::UNIX_EPOCH).unwrap();
         let (one, other) = (pair(), pair());
         let served = Served::default();
-        assert!(!served.is_there());
         served.exchange(one.certificate.as_bytes(), one.key.as_bytes()).unwrap();
         let now = || served.0.read().unwrap().clone().unwrap();
         let before = now();

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// How soon it is looked again while something is wrong, or nothing is served yet.
+/// How soon it is looked again while something is wrong or missing: helm makes the configuration after the pods.
 const SOON: Duration = Duration::from_secs(5);
 
 /// API servers that hear of a bundle know it.
@@ -62,8 +62,8 @@ impl Keeper {
     pub async fn keep(mut self) {
         loop {
             let again = match self.look().await {
-                Ok(()) if self.served.is_there() => LOOK,
-                Ok(()) => SOON,
+                Ok(true) => LOOK,
+                Ok(false) => SOON,
                 Err(wrong) => {
                     tracing::warn!("the webhook's certificate cannot be kept up to date: {wrong}");
                     SOON
@@ -73,8 +73,8 @@ impl Keeper {
         }
     }
 
-    /// Takes the steps that are due, and serves what is to be served.
-    async fn look(&mut self) -> Result<(), String> {
+    /// Takes the steps that are due, and serves what is to be served; says whether everything is as it should be.
+    async fn look(&mut self) -> Result<bool, String> {
         for _ in 0..STEPS {
             let bundle = self
                 .trust
@@ -89,16 +89,19 @@ impl Keeper {
                 next.map_err(|error| format!("no certificate can be made: {error}"))?,
                 &bundle,
             ) {
-                (Step::Write(keys), _) => self.trust.store(&keys, secret).await,
+                (Step::Write(keys), _) => self.trust.store(&*keys, secret).await,
                 (Step::Trust(authorities), Some(bundle)) => self.trust.trust(bundle, &authorities).await,
-                (Step::Trust(_) | Step::Rest, _) => return keys.map_or(Ok(()), |keys| self.serve(keys.current, now)),
+                (Step::Trust(_) | Step::Rest, _) => {
+                    keys.map_or(Ok(()), |keys| self.serve(keys.current, now))?;
+                    return Ok(bundle.is_some());
+                }
             };
             match written {
                 Ok(()) | Err(Fault::Conflict) => {}
                 Err(fault) => return Err(fault.to_string()),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Serves it, when it is another one. One that was made a moment ago API servers may not know yet, and what is served

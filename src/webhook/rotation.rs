@@ -48,7 +48,7 @@ impl Keys {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Step {
     /// Put these keys in place of those that were read.
-    Write(Keys),
+    Write(Box<Keys>),
     /// Have API servers trust these authorities.
     Trust(String),
     /// Nothing.
@@ -72,11 +72,11 @@ pub fn step<E>(
     let Some(keys) = keys.filter(|keys| !past(keys.current.made, VALID)) else {
         // The Secret is new, or somebody emptied it: another replica may still serve what it held.
         let found = bundle.filter(|bundle| bundle.contains("BEGIN CERTIFICATE"));
-        return Ok(Step::Write(Keys {
+        return Ok(Step::Write(Box::new(Keys {
             current: make()?,
             next: None,
             previous: found.map(|ca| (ca.to_owned(), now + OVERLAP)),
-        }));
+        })));
     };
     let wanted = keys.bundle();
     if bundle.is_some_and(|bundle| bundle != wanted) {
@@ -97,7 +97,11 @@ pub fn step<E>(
     if after.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
         after.previous = None;
     }
-    Ok(if after == *keys { Step::Rest } else { Step::Write(after) })
+    Ok(if after == *keys {
+        Step::Rest
+    } else {
+        Step::Write(Box::new(after))
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +127,7 @@ pub mod tests {
                 assert!(taken < 5, "it does not come to rest");
                 let made = || Ok::<_, std::convert::Infallible>(make());
                 match step(self.keys.as_ref(), Some(&self.bundle), now, made).unwrap() {
-                    Step::Write(keys) => self.keys = Some(keys),
+                    Step::Write(keys) => self.keys = Some(*keys),
                     Step::Trust(bundle) => self.bundle = bundle,
                     Step::Rest => return taken,
                 }

@@ -71,8 +71,8 @@ pub async fn a_rotation_of_the_webhooks_certificate_fails_no_admission(stage: &S
         kubectl(&["label", "namespace", "shop", &format!("{label}=enabled")]).await?;
     }
     // Whoever is not answered is refused from now on; and helm leaves the bundle as it is.
-    let before = bundle(stage).await?;
-    ensure!(before.split(' ').count() == 4, "{before}");
+    let whole = async || Ok(Some(bundle(stage).await?).filter(|bundle| bundle.split(' ').count() == 4));
+    let before = stage.cluster.wait_for("the bundle", PATIENCE, whole).await?;
     let chart = project.join("chart");
     let strict = json!({ "podMutatorWebhookConfig": { "failurePolicy": "Fail" } });
     stage.upgrade(&chart, &strict).await?;
