@@ -21,6 +21,8 @@ pub struct Cluster {
     groups: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
     /// Groups of which a member was seen to be deleted although it carried the group's finalizer.
     ended: BTreeSet<GroupKey>,
+    /// Members that were seen to be deleted, by the groups they stood in then.
+    deleted: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
 }
 
 /// One thing that happened.
@@ -93,6 +95,7 @@ impl Cluster {
             bindings: BTreeMap::new(),
             groups: BTreeMap::new(),
             ended: BTreeSet::new(),
+            deleted: BTreeMap::new(),
         }
     }
 
@@ -103,6 +106,9 @@ impl Cluster {
             Change::Ingress(fact) => self.set_ingress(fact.key.clone(), Some(fact), &mut touched),
             Change::IngressDeleted(key) => {
                 let left = self.groups_with(&key);
+                for group in &left {
+                    self.deleted.entry(group.clone()).or_default().insert(key.clone());
+                }
                 self.set_ingress(key, None, &mut touched);
                 // Evidence for its own end only: the others of the group have to be seen to go too.
                 self.ended
@@ -307,6 +313,16 @@ impl Cluster {
         groups.chain(bindings).chain([Unit::Network]).collect()
     }
 
+    /// A group, and the bindings of its target groups.
+    pub fn units_of(&self, group: &GroupKey) -> impl Iterator<Item = Unit> {
+        let of_group = self
+            .bindings
+            .values()
+            .filter(move |binding| binding.group.as_ref() == Some(group));
+        let bindings = of_group.map(|binding| Unit::Binding(binding.key.clone()));
+        std::iter::once(Unit::Group(group.clone())).chain(bindings)
+    }
+
     /// The groups that have members, or had and are still held by them.
     pub fn groups(&self) -> impl Iterator<Item = &GroupKey> {
         self.groups.keys()
@@ -329,6 +345,19 @@ impl Cluster {
     /// The group is gone.
     pub fn forget_end(&mut self, group: &GroupKey) {
         self.ended.remove(group);
+        self.deleted.remove(group);
+    }
+
+    /// Whether this process saw a member of the group being deleted.
+    pub fn was_seen_deleted(&self, group: &GroupKey, member: &ObjectKey) -> bool {
+        self.deleted.get(group).is_some_and(|deleted| deleted.contains(member))
+    }
+
+    /// Forgets which members of the group were deleted, but for those of which something is still `remembered`.
+    pub fn forget_deleted(&mut self, group: &GroupKey, remembered: impl Fn(&ObjectKey) -> bool) {
+        if let Some(deleted) = self.deleted.get_mut(group) {
+            deleted.retain(remembered);
+        }
     }
 
     /// An Ingress.

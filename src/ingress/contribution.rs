@@ -32,6 +32,12 @@ impl Contribution {
         Some(&wanted.binding.service)
     }
 
+    /// How many things AWS holds for it alone, at most: rules, target groups.
+    pub fn size(&self) -> usize {
+        let rules: usize = self.listeners.values().map(|listener| listener.rules.len()).sum();
+        rules + self.target_groups.len()
+    }
+
     /// Whether the load balancer needs IPv6 addresses because of it.
     pub fn wants_ipv6(&self) -> bool {
         self.shared.ip_address_type.is_some_and(IpAddressType::has_ipv6) || self.ipv6_service().is_some()

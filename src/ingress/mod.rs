@@ -51,6 +51,8 @@ pub struct BuildInput<'a> {
     pub last_good: &'a BTreeMap<ObjectKey, Contribution>,
     /// Wishes that the edge found to be refused, by the member whose problem that is.
     pub refusals: &'a BTreeMap<ObjectKey, Refused>,
+    /// Members whose last good wishes stay although they are gone.
+    pub kept: &'a BTreeSet<ObjectKey>,
 }
 
 /// What a group came to.
@@ -105,6 +107,8 @@ pub fn build(input: &BuildInput) -> Built {
             _ => {}
         }
     }
+    leaving.retain(|member| !input.kept.contains(member));
+    fresh.extend(input.kept.iter().map(|member| (member.clone(), None)));
     let same = |(member, wishes): (&ObjectKey, &Contribution)| fresh.get(member) == Some(&Some(wishes.clone()));
     let refused = |(_, refused): &(&ObjectKey, &Refused)| refused.wishes.iter().all(same);
     let refusals: Vec<(&ObjectKey, &Refused)> = input.refusals.iter().filter(refused).collect();

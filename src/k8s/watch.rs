@@ -25,6 +25,15 @@ const PAGE: u32 = 50;
 pub enum Seen {
     /// Facts changed.
     Changes(Vec<Change>),
+    /// A list lacks objects that were there before, and nobody saw them go.
+    Vanished {
+        /// What they were.
+        kind: Kind,
+        /// That they are gone.
+        changes: Vec<Change>,
+        /// How many objects of the kind were there.
+        of: usize,
+    },
     /// All objects of a kind have been told, as they were when they were listed for the so many-th time.
     Synced(Kind, u64),
     /// A LoadBalancer object as it is now.
@@ -269,14 +278,11 @@ impl Source {
                     applied(object).into_iter().collect()
                 }
                 watcher::Event::InitDone => {
-                    let vanished: Vec<Name> = known.difference(&listed).cloned().collect();
+                    let vanished = known.difference(&listed).cloned().map(|name| gone(name, false));
+                    let mut told = self.together(vanished, known.len());
                     known = std::mem::take(&mut listed);
-                    let synced = std::iter::once(Seen::Synced(self.kind, listing));
-                    vanished
-                        .into_iter()
-                        .map(|name| gone(name, false))
-                        .chain(synced)
-                        .collect()
+                    told.push(Seen::Synced(self.kind, listing));
+                    told
                 }
                 watcher::Event::Apply(object) => {
                     known.insert(name(&object));
@@ -293,5 +299,21 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// What vanished, told as one.
+    fn together(&self, vanished: impl Iterator<Item = Seen>, of: usize) -> Vec<Seen> {
+        let (mut told, mut changes) = (Vec::new(), Vec::new());
+        for seen in vanished {
+            match seen {
+                Seen::Changes(gone) => changes.extend(gone),
+                own => told.push(own),
+            }
+        }
+        if !changes.is_empty() {
+            let kind = self.kind;
+            told.push(Seen::Vanished { kind, changes, of });
+        }
+        told
     }
 }

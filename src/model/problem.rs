@@ -66,6 +66,8 @@ pub enum Code {
     Lost,
     /// A permission albacore lacks.
     Denied,
+    /// Deletions that nobody was seen to ask for.
+    Held,
 }
 
 /// One mistake: who has to change what into what.

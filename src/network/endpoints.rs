@@ -62,6 +62,27 @@ pub fn still_there(cluster: &Cluster, binding: &TargetGroupBinding, registered: 
     registered.iter().filter(is_there).cloned().collect()
 }
 
+/// Of targets that are not wanted any more, those whose end somebody asked for as far as can be seen: an EndpointSlice still
+/// lists them and their pod is there, or their node is.
+pub fn seen_to_end(cluster: &Cluster, binding: &TargetGroupBinding, targets: &BTreeSet<Target>) -> BTreeSet<Target> {
+    let service = ObjectKey::new(&binding.key.namespace, &binding.service);
+    let is_there = |endpoint: &&Endpoint| {
+        let pod = endpoint
+            .pod
+            .as_ref()
+            .map(|pod| ObjectKey::new(&service.namespace, pod.as_ref()));
+        pod.is_some_and(|pod| cluster.pod(&pod).is_some())
+    };
+    let endpoints = cluster.slices_of(&service).flat_map(|slice| &slice.endpoints);
+    let addresses: BTreeSet<IpAddr> = endpoints.filter(is_there).map(|endpoint| endpoint.address).collect();
+    let instances: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
+    let seen = |target: &&Target| match target {
+        Target::Instance(instance, _) => instances.contains(instance),
+        Target::Ip(address, _) => addresses.contains(address),
+    };
+    targets.iter().filter(seen).cloned().collect()
+}
+
 fn pods(cluster: &Cluster, binding: &TargetGroupBinding, service: &Service, port: &ServicePort) -> BTreeSet<Place> {
     let (mut ready, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
     for slice in cluster

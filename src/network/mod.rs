@@ -8,7 +8,7 @@
 
 pub mod endpoints;
 
-pub use endpoints::{Place, checkpoint, places, still_there};
+pub use endpoints::{Place, checkpoint, places, seen_to_end, still_there};
 
 use crate::{
     facts::{Cluster, TargetGroupBinding},

@@ -33,6 +33,13 @@ impl Observed {
         self.load_balancers.is_empty() && self.target_groups.is_empty() && self.security_group.is_none()
     }
 
+    /// How many things AWS holds that serve: load balancers, listeners, rules, target groups.
+    pub fn size(&self) -> usize {
+        let listeners = self.load_balancers.iter().flat_map(|lb| lb.listeners.values());
+        let rules: usize = listeners.map(|listener| 1 + listener.rules.len()).sum();
+        self.load_balancers.len() + rules + self.target_groups.len()
+    }
+
     /// ARNs and ids of what lives by itself; listeners and rules go with their load balancer.
     pub fn ids(&self) -> BTreeSet<&str> {
         let load_balancers = self.load_balancers.iter().map(|lb| lb.arn.as_str());

@@ -129,8 +129,7 @@ impl<'a> Task<'a> {
 impl Task<'_> {
     /// What the members wish, from facts and what is remembered.
     pub(super) fn build(&self) -> Built {
-        let notes = self.controller.notes();
-        let cluster = self.controller.cluster();
+        let mut notes = self.controller.notes();
         let now = Instant::now();
         let of_group = notes.find_group(self.key).into_iter().flat_map(|notes| &notes.refusals);
         let refusals: BTreeMap<ObjectKey, Refused> = of_group
@@ -143,13 +142,26 @@ impl Task<'_> {
                 (member.clone(), refused)
             })
             .collect();
-        ingress::build(&BuildInput {
-            settings: &self.controller.settings,
-            group: self.key,
-            cluster: &cluster,
-            last_good: &self.memory.contributions,
-            refusals: &refusals,
-        })
+        let last_good = &self.memory.contributions;
+        let mut cluster = self.controller.cluster();
+        cluster.forget_deleted(self.key, |member| last_good.contains_key(member));
+        let build = |kept: &BTreeSet<ObjectKey>| {
+            ingress::build(&BuildInput {
+                settings: &self.controller.settings,
+                group: self.key,
+                cluster: &cluster,
+                last_good,
+                refusals: &refusals,
+                kept,
+            })
+        };
+        let mut built = build(&BTreeSet::new());
+        let held = self.held_members(&built, &mut notes, &cluster);
+        if !held.is_empty() {
+            built = build(&held);
+        }
+        built.problems.extend(self.held(&notes, &cluster));
+        built
     }
 
     async fn round(&mut self, built: &Built, generation: &mut Generation) -> Round {
@@ -498,12 +510,12 @@ impl Task<'_> {
         if let Err(fault) = written {
             if known && notes.known() && fault != k8s::Fault::Missing {
                 // AWS is ahead of the object, which says that something is in flight; this process goes on from what it knows.
-                notes.remember(applied);
+                notes.remember(applied, self.memory.observed.size());
             }
             return Err(Outcome::said_no(Object::LoadBalancer(name))(fault));
         }
         self.stored = self.memory.clone();
-        notes.remember(applied);
+        notes.remember(applied, self.memory.observed.size());
         notes.in_flight = steps.is_some() || (in_flight && doubtful);
         Ok(())
     }

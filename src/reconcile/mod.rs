@@ -9,6 +9,7 @@
 
 mod audit;
 mod bindings;
+mod breaker;
 mod denied;
 mod ending;
 mod group;
@@ -37,6 +38,7 @@ use crate::{
     telemetry::{Clock, Metrics},
 };
 use audit::Walk;
+use breaker::Breaker;
 use kube::ResourceExt;
 use queue::{GATHER, Queue};
 use state::{GroupMemory, Notes};
@@ -234,6 +236,15 @@ impl Controller {
                 }
                 changes.into_iter().flat_map(|change| cluster.apply(change)).collect()
             }
+            Seen::Vanished { kind, changes, of } => {
+                let count = changes.len();
+                tracing::warn!(?kind, count, of, "objects vanished without being seen to be deleted");
+                // Nobody may see that they are gone before they count as vanished.
+                let mut notes = self.notes();
+                let touched = self.take_in(Seen::Changes(changes));
+                notes.breaker.vanished(kind, &touched, count, of);
+                touched
+            }
             Seen::Synced(..) => BTreeSet::new(),
             Seen::LoadBalancer(object) => self.see_object(&object).into_iter().collect(),
             Seen::LoadBalancerGone(name) => {
@@ -262,15 +273,22 @@ impl Controller {
             .annotations()
             .get(CONFIRM_DELETION)
             .is_some_and(|value| value == "true");
-        let mut notes = self.notes();
-        let notes = notes.group(&key);
+        let mut all = self.notes();
+        let notes = all.group(&key);
         let news = notes.verify != verify || notes.confirmed != confirmed;
-        if confirmed && !notes.confirmed {
+        let confirms = confirmed && !notes.confirmed;
+        if confirms {
             // Whoever confirms wants nothing left behind.
             notes.doubtful = Some(Instant::now());
         }
         notes.verify = verify;
         notes.confirmed = confirmed;
+        if confirms {
+            for unit in self.cluster().units_of(&key) {
+                all.breaker.confirm(unit.clone());
+                self.wake(unit, Duration::ZERO);
+            }
+        }
         news.then_some(Unit::Group(key))
     }
 
@@ -285,6 +303,7 @@ impl Controller {
                 .lease_transitions
                 .is_some_and(|last| term - last <= 1 && last <= term)
         });
+        let mut held = Vec::new();
         let mut next = None;
         loop {
             let (page, rest) = self.writer.list_load_balancers(next).await?;
@@ -296,14 +315,19 @@ impl Controller {
                 let notes = notes.group(&group_of(&object.spec.group));
                 notes.in_flight = !status.in_flight.is_empty();
                 notes.written = notes.in_flight.then_some(now);
+                let mut conditions = status.conditions.iter();
+                let tells = conditions.any(|condition| condition.reason == crate::report::HELD);
+                held.extend(tells.then(|| group_of(&object.spec.group)));
                 notes.shown = Some(report::fingerprint(status));
                 // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
                 // later version: nothing is known, and it is not new.
-                let unreadable = applied.as_deref().and_then(memory::decode::<GroupMemory>).is_none();
+                let memory = applied.as_deref().and_then(memory::decode::<GroupMemory>);
+                let unreadable = memory.is_none();
                 notes.doubtful = notes
                     .doubtful
                     .or((notes.in_flight || unreadable || strangers).then_some(now));
-                notes.remember(applied.unwrap_or_default());
+                let size = memory.map_or(0, |memory| memory.observed.size());
+                notes.remember(applied.unwrap_or_default(), size);
             }
             next = rest;
             if next.is_none() {
@@ -315,6 +339,12 @@ impl Controller {
         }
         *lock(&self.audited) = status.audit.clone();
         let mut notes = self.notes();
+        // What was told before this process led, and confirmed, says nothing: it begins with what the objects say.
+        notes.breaker = Breaker::default();
+        let cluster = self.cluster();
+        for unit in held.iter().flat_map(|key| cluster.units_of(key)) {
+            notes.breaker.suspect(unit);
+        }
         let in_flight = !status.in_flight.is_empty();
         notes.network_doubtful = (in_flight || (strangers && status.applied.is_some())).then_some(now);
         notes.network_unsaved = in_flight;
@@ -383,6 +413,7 @@ impl Controller {
                 units.insert(task.id(), unit);
             }
             self.metrics.queue(queue.depth());
+            self.metrics.held(self.notes().breaker.held());
             let due = queue.next_due();
             tokio::select! {
                 () = &mut lost => break,

@@ -85,10 +85,14 @@ impl Controller {
             if plan.steps.is_empty() {
                 let mut notes = self.notes();
                 notes.network_waits_since = None;
-                return match notes.network_unproven {
-                    Some(until) => Outcome::until_proven(until),
-                    None if notes.groupless.is_empty() => Outcome::Settled,
-                    None => Outcome::Waiting {
+                return match (notes.network_unproven, notes.breaker.shrunk(&Unit::Network)) {
+                    (Some(until), _) => Outcome::until_proven(until),
+                    (None, Some(again)) => Outcome::Waiting {
+                        on: "objects that vanished to come back".to_owned(),
+                        again,
+                    },
+                    (None, None) if notes.groupless.is_empty() => Outcome::Settled,
+                    (None, None) => Outcome::Waiting {
                         on: "security groups of instances".to_owned(),
                         again: GROUPLESS,
                     },
@@ -257,10 +261,11 @@ impl Controller {
         // One that lost its members unseen still has its load balancer.
         let remembered = notes.groups().filter(|(_, notes)| notes.known()).map(|(key, _)| key);
         let groups = cluster.groups().chain(remembered).cloned().collect();
-        (
-            network::needs(&cluster, &notes.network.hosts, &groupless),
-            notes.backend_wanted(&groups),
-        )
+        let mut needs = network::needs(&cluster, &notes.network.hosts, &groupless);
+        // What vanished may stay a target.
+        let mut units = cluster.bindings().map(|binding| Unit::Binding(binding.key.clone()));
+        needs.undecided |= units.any(|unit| notes.breaker.suspects(&unit));
+        (needs, notes.backend_wanted(&groups))
     }
 
     async fn save_network(&self, in_flight: Option<serde_json::Value>) -> Result<(), Outcome> {

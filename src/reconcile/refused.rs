@@ -38,13 +38,14 @@ impl Controller {
         }
         let now = Instant::now();
         let mut notes = self.notes();
+        let shrunk = notes.breaker.shrunk(&Unit::Group(key.clone()));
         let refusals = &mut notes.group(key).refusals;
         // What was asked for again and not refused again is over.
         refusals.retain(|member, refusal| now < refusal.until && built.blocked.contains(member));
-        let first = refusals.values().map(|refusal| refusal.until).min();
+        let asked = refusals.values().map(|refusal| refusal.until.duration_since(now));
         Outcome::Waiting {
             on: "problems to be mended".to_owned(),
-            again: first.map_or(REPEAT, |until| until.duration_since(now)).min(REPEAT),
+            again: asked.chain(shrunk).min().unwrap_or(REPEAT).min(REPEAT),
         }
     }
 }

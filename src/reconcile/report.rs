@@ -185,6 +185,12 @@ impl Report<'_> {
             text: format!("Not everything can be done: {lack}."),
         };
         notes.extend(self.lacks.iter().map(denied));
+        let held = self.problems.iter().filter(|problem| problem.code == Code::Held);
+        notes.extend(held.map(|problem| Note {
+            warning: true,
+            reason: format!("{:?}", problem.code),
+            text: report::sentence(problem),
+        }));
         let is_leaving = self.built.leaving.contains(member);
         if !self.built.blocked.contains(member) && (is_leaving || self.task.is_member(member)) {
             match self.outcome {
@@ -251,7 +257,10 @@ impl Report<'_> {
         let facts = report::LoadBalancer {
             observed: &self.task.memory.observed,
             problems: &self.problems,
-            ready: *self.outcome == Outcome::Settled && self.built.blocked.is_empty() && self.lacks.is_empty(),
+            ready: *self.outcome == Outcome::Settled
+                && self.built.blocked.is_empty()
+                && self.lacks.is_empty()
+                && !self.problems.iter().any(|problem| problem.code == Code::Held),
             waits_for: match self.outcome {
                 Outcome::Settled => None,
                 outcome => Some(outcome.to_string()),

@@ -3,6 +3,7 @@
 //! The memory of a group is `status.applied` of its LoadBalancer object. Here it is kept as that text, compressed, and
 //! decoded when the group is worked on: ten thousand groups are some tens of megabytes.
 
+use super::breaker::Breaker;
 use crate::{
     aws::Lack,
     ingress::Contribution,
@@ -50,6 +51,8 @@ pub struct NetworkMemory {
 pub struct GroupNotes {
     /// Its memory as text; `None` for a group without an object in Kubernetes.
     applied: Option<String>,
+    /// How many things AWS holds for it, by that memory.
+    size: usize,
     /// Problems that only the edge could find.
     pub refusals: BTreeMap<ObjectKey, Refusal>,
     /// Whether its load balancer wants the backend security group; `None` until it was built once.
@@ -123,9 +126,10 @@ impl GroupNotes {
         self.applied.as_deref().and_then(memory::decode).unwrap_or_default()
     }
 
-    /// Keeps the memory that stands in the group's object.
-    pub fn remember(&mut self, applied: String) {
+    /// Keeps the memory that stands in the group's object, and how many things AWS holds by it.
+    pub fn remember(&mut self, applied: String, size: usize) {
         self.applied = Some(applied);
+        self.size = size;
     }
 }
 
@@ -236,6 +240,8 @@ pub struct Notes {
     pub network_written: Option<Instant>,
     /// When AWS is to be read again, since it was read so soon after something was written.
     pub network_unproven: Option<Instant>,
+    /// Which deletions are held.
+    pub breaker: Breaker,
     /// Whether AWS was asked once for what is not remembered.
     pub network_read: bool,
     /// Tasks of the network that failed in a row.
@@ -293,8 +299,16 @@ impl Notes {
         }
     }
 
+    /// How many things AWS holds for all units, as far as that is known.
+    pub fn owned(&self) -> usize {
+        let of_groups: usize = self.groups.values().map(|notes| notes.size).sum();
+        let targets = self.bindings.values().filter_map(|notes| notes.observed.as_ref());
+        of_groups + targets.map(|observed| observed.registered.len()).sum::<usize>()
+    }
+
     /// Forgets a group.
     pub fn forget_group(&mut self, key: &GroupKey) {
+        self.breaker.forget(&Unit::Group(key.clone()));
         self.groups.remove(key);
     }
 
@@ -305,6 +319,7 @@ impl Notes {
 
     /// Forgets a binding.
     pub fn forget_binding(&mut self, key: &ObjectKey) {
+        self.breaker.forget(&Unit::Binding(key.clone()));
         self.bindings.remove(key);
     }
 

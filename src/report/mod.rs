@@ -3,11 +3,14 @@
 pub mod preview;
 
 use crate::{
-    model::{Condition, Problem, Severity},
+    model::{Code, Condition, Problem, Severity},
     plan::{Observed, ObservedLoadBalancer},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+
+/// Reason of the condition of a group whose deletions are held.
+pub const HELD: &str = "Held";
 
 /// Hosts that are listed.
 const HOSTS: usize = 32;
@@ -58,9 +61,11 @@ pub fn load_balancer(known: &LoadBalancer) -> Value {
     let blocking = known
         .problems
         .iter()
-        .find(|problem| problem.severity == Severity::Blocking);
+        .filter(|problem| problem.severity == Severity::Blocking)
+        .min_by_key(|problem| problem.code != Code::Held);
     let (reason, message) = match (known.ready, blocking, &known.waits_for) {
         (true, ..) => ("AsWished", "everything is as the Ingresses wish".to_owned()),
+        (false, Some(problem), _) if problem.code == Code::Held => (HELD, sentence(problem)),
         (false, Some(problem), _) => ("Problem", sentence(problem)),
         (false, None, Some(waits)) => ("Waiting", waits.clone()),
         (false, None, None) => ("Waiting", String::new()),

@@ -37,6 +37,8 @@ pub(crate) struct Aim {
     /// What is to be done, but for targets that AWS refused a short while ago.
     pub steps: Vec<Step>,
     observed: TargetsObserved,
+    /// Whether targets stay of which nobody was seen to ask for their end.
+    held: bool,
 }
 
 impl Controller {
@@ -81,6 +83,7 @@ impl Controller {
             wanted,
             steps,
             observed,
+            held,
         } = self.aim(binding).await?;
         if !steps.is_empty() {
             if binding.checkpoint.is_some() {
@@ -92,6 +95,12 @@ impl Controller {
         if refused > 0 {
             return Err(Outcome::Waiting {
                 on: format!("AWS to take {refused} targets that it refuses"),
+                again: REFUSED,
+            });
+        }
+        if held {
+            return Err(Outcome::Waiting {
+                on: "somebody to confirm that targets which vanished are to go".to_owned(),
                 again: REFUSED,
             });
         }
@@ -115,6 +124,7 @@ impl Controller {
     pub(crate) async fn aim(&self, binding: &TargetGroupBinding) -> Result<Aim, Outcome> {
         let unit = Unit::Binding(binding.key.clone());
         let group = TargetGroupArn::from(binding.target_group.as_str());
+        let seen = self.notes().breaker.vanishings();
         let places = match network::places(&self.cluster(), binding) {
             Ok(places) => places,
             // Its Ingress is told; what is registered stays until it is mended.
@@ -159,8 +169,13 @@ impl Controller {
             notes.observed = Some(observed.clone());
             notes.doubtful = false;
         }
-        let wanted: BTreeSet<Target> =
+        let mut wanted: BTreeSet<Target> =
             targets.unwrap_or_else(|| network::still_there(&self.cluster(), binding, &observed.registered));
+        let unseen = self.vanished_targets(binding, &observed.registered - &wanted);
+        let held = self.holds_targets(binding, seen, unseen.len());
+        if held {
+            wanted.extend(unseen);
+        }
         let refused = self.refused_targets(&binding.key);
         let targets = wanted.difference(&refused).cloned().collect();
         let plan = plan::targets::plan(&TargetsIntent { group, targets }, &observed);
@@ -169,7 +184,19 @@ impl Controller {
             wanted,
             steps: plan.steps,
             observed,
+            held,
         })
+    }
+
+    /// Of targets that are to go, those that nobody was seen to ask for.
+    fn vanished_targets(&self, binding: &TargetGroupBinding, mut going: BTreeSet<Target>) -> BTreeSet<Target> {
+        if self.notes().breaker.suspects(&Unit::Binding(binding.key.clone())) {
+            let seen = network::seen_to_end(&self.cluster(), binding, &going);
+            going.retain(|target| !seen.contains(target));
+            going
+        } else {
+            BTreeSet::new()
+        }
     }
 
     /// Targets that AWS refused a short while ago.

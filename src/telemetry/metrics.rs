@@ -37,6 +37,7 @@ struct Inner {
     leads: Gauge,
     waiting: Gauge,
     running: Gauge,
+    held: Gauge,
     reconciles: Family<Labels, Counter>,
     durations: Family<Labels, Histogram>,
     drifts: Family<Labels, Counter>,
@@ -52,6 +53,7 @@ impl Default for Metrics {
             leads: Gauge::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
+            held: Gauge::default(),
             reconciles: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 10))),
             drifts: Family::default(),
@@ -62,6 +64,8 @@ impl Default for Metrics {
             registry.register("leader", "1 while this process leads", inner.leads.clone());
             registry.register("units_waiting", "Units that are due, or will be", inner.waiting.clone());
             registry.register("units_running", "Units being worked on", inner.running.clone());
+            let text = "Units whose deletions are held until somebody confirms them";
+            registry.register("units_held", text, inner.held.clone());
             registry.register(
                 "reconciles",
                 "Tasks by kind of unit and how they ended",
@@ -125,6 +129,11 @@ impl Metrics {
     pub fn queue(&self, (waiting, running): (usize, usize)) {
         self.0.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.0.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// So many units' deletions are held.
+    pub fn held(&self, units: usize) {
+        self.0.held.set(i64::try_from(units).unwrap_or(i64::MAX));
     }
 
     /// Somebody else changed in AWS what belongs to a unit of this kind.
@@ -387,7 +396,7 @@ mod tests {
                 assert!(last, "{line} stands before its family:\n{text}");
             }
         }
-        assert!(declared.len() == 11 && text.ends_with("# EOF\n"), "{text}");
+        assert!(declared.len() == 12 && text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]

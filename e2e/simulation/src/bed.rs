@@ -157,6 +157,19 @@ impl Bed {
         store.compact();
     }
 
+    /// Objects go while all watches are interrupted: nobody sees it.
+    pub fn lose(&self, api_version: &str, kind: &str, namespace: &str, names: impl IntoIterator<Item = String>) {
+        self.api.cut_watches();
+        let resource = Resource::of(api_version, kind).expect("a kind that is served");
+        let mut store = self.api.store();
+        for name in names {
+            store
+                .delete(&(resource, namespace.to_owned(), name))
+                .expect("it is there");
+        }
+        store.compact();
+    }
+
     /// An object as it is; `None` when it is not there.
     pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = Resource::of(api_version, kind)?;

@@ -77,6 +77,7 @@ fn built(spec: IngressClassParamsSpec, annotation: Option<(&str, &str)>) -> Buil
         cluster: &cluster,
         last_good: &BTreeMap::new(),
         refusals: &BTreeMap::new(),
+        kept: &BTreeSet::new(),
     })
 }
 

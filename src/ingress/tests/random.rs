@@ -237,6 +237,7 @@ fn all(cluster: &Cluster, last_good: &LastGood) -> BTreeMap<GroupKey, Built> {
             cluster,
             last_good,
             refusals: &BTreeMap::new(),
+            kept: &BTreeSet::new(),
         })
     };
     cluster

@@ -182,7 +182,8 @@ fn watch(double: Double, wishes: Rc<RefCell<Wishes>>) -> JoinHandle<String> {
 /// Everything comes to rest: what is there, what was lost, new processes.
 async fn end(rng: &mut Rng, bed: &Bed, wishes: &RefCell<Wishes>, staff: &mut Staff) -> Result<(), String> {
     rest(bed).await?;
-    let lost = lost(bed);
+    release(bed).await?;
+    let lost = with_problem(bed, LOST);
     if let Some(object) = lost.iter().find(|object| !wishes.borrow().is_lost(group_of(object))) {
         return Err(format!("{object} is reported as lost, and was not"));
     }
@@ -204,11 +205,38 @@ async fn end(rng: &mut Rng, bed: &Bed, wishes: &RefCell<Wishes>, staff: &mut Sta
     Ok(())
 }
 
-/// The LoadBalancer objects that say that nobody saw why they have no member any more.
-fn lost(bed: &Bed) -> Vec<Value> {
+/// Said of a group that has no member any more, and nobody saw why.
+const LOST: &str = "nobody saw one being deleted";
+/// Said of a group of which much vanished.
+const HELD: &str = "What they have in AWS stays";
+
+/// The LoadBalancer objects that say so.
+fn with_problem(bed: &Bed, text: &str) -> Vec<Value> {
     let mut objects = bed.list("albacore.dev/v1alpha1", "LoadBalancer");
-    objects.retain(|object| object["status"]["problems"].to_string().contains(CONFIRM_DELETION));
+    objects.retain(|object| object["status"]["problems"].to_string().contains(text));
     objects
+}
+
+/// Somebody confirms whatever is held, until nothing is.
+async fn release(bed: &Bed) -> Result<(), String> {
+    for _ in 0..8 {
+        let held = with_problem(bed, HELD);
+        if held.is_empty() {
+            return Ok(());
+        }
+        for annotations in [json!({}), json!({CONFIRM_DELETION: "true"}), json!({})] {
+            for object in &held {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                // Its group may be gone by now.
+                if let Some(mut object) = bed.get("albacore.dev/v1alpha1", "LoadBalancer", "", name) {
+                    object["metadata"]["annotations"] = annotations.clone();
+                    bed.apply(object);
+                }
+            }
+            rest(bed).await?;
+        }
+    }
+    Err("deletions are held though they are confirmed".to_owned())
 }
 
 fn group_of(load_balancer: &Value) -> &str {
