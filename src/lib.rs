@@ -29,3 +29,4 @@ pub mod report;
 pub mod run;
 pub mod targets;
 pub mod telemetry;
+pub mod webhook;

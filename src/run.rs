@@ -3,18 +3,21 @@
 //! ```text
 //! configuration ─► region and VPC ─► AWS, Kubernetes, health and metrics
 //!                                       ├─► lease ─► leadership ┐
-//!                                       └─► watches ────────────┴─► controller
+//!                                       └─► watches ────────────┴─► controller ─► facts ─► webhook
 //! SIGTERM ─► nothing new is sent ─► calls under way end ─► the lease is handed over ─► exit
+//!         └► the webhook answers on until nobody asks here any more ─────────────────────┘
 //! ```
 
 use crate::{
     aws::{self, Aws},
     budget::{Budget, BudgetConfig},
     config::Config,
+    facts::Facts,
     k8s::{self, Contender, Leadership, LeaseConfig, watch},
     reconcile::{self, Parts},
     report::preview::Preview,
     telemetry::{self, Clock, Metrics},
+    webhook,
 };
 use anyhow::{Context, Result};
 use tokio::{
@@ -63,10 +66,24 @@ pub async fn run(config: Config) -> Result<()> {
 
     let mut watches = JoinSet::new();
     let seen = watch::start(&clients.ordinary, config.watch_namespace.as_deref(), &mut watches);
+    let settings = config.settings(place.vpc.clone());
+    let facts = Facts::new(settings.clone());
+    let mut admission = JoinSet::new();
+    if let Some(webhook) = config.webhook.clone() {
+        let parts = webhook::Parts {
+            config: webhook,
+            client: clients.ordinary.clone(),
+            facts: facts.clone(),
+            clock: Clock::system(),
+            metrics: metrics.clone(),
+        };
+        admission.spawn(webhook::serve(parts, raised(stopped.clone())));
+    }
     let parts = Parts {
-        settings: config.settings(place.vpc.clone()),
+        settings,
         aws,
         client: clients.ordinary,
+        facts,
         instance: config.instance.clone(),
         leadership: leadership.clone(),
         clock: Clock::system(),
@@ -83,6 +100,7 @@ pub async fn run(config: Config) -> Result<()> {
         _ = terminate.recv() => (None, None),
         _ = interrupt.recv() => (None, None),
         Some(server) = servers.join_next() => (None, Some(server.map_err(Into::into).and_then(|served| served))),
+        Some(webhook) = admission.join_next() => (None, Some(webhook.map_err(Into::into).and_then(|served| served))),
         // Without one of its watches it would act on what was.
         Some(Err(panic)) = watches.join_next() => (None, Some(Err(panic).context("a watch ended"))),
     };
@@ -94,6 +112,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     drain.send_replace(true);
     while background.join_next().await.is_some() {}
+    while admission.join_next().await.is_some() {}
     failure.unwrap_or(Ok(()))?;
     done.context("what was remembered could not be read")
 }
@@ -114,8 +133,10 @@ pub async fn check(config: Config) -> Result<Preview> {
     let unattended = k8s::survey(&client, namespace).await.context("Kubernetes")?;
     let mut watches = JoinSet::new();
     let seen = watch::start_without_own(&client, namespace, &mut watches);
+    let settings = config.settings(place.vpc.clone());
     let parts = Parts {
-        settings: config.settings(place.vpc.clone()),
+        facts: Facts::new(settings.clone()),
+        settings,
         aws,
         client,
         instance: config.instance,

@@ -43,6 +43,10 @@ fn helm(arguments: &[&str], values: &Value) -> Result<String, String> {
 
 /// What the chart becomes with these values; `clusterName` is `demo` unless they say otherwise.
 fn render(values: &Value) -> Result<Vec<Value>, String> {
+    render_for("1.36", values)
+}
+
+fn render_for(kubernetes: &str, values: &Value) -> Result<Vec<Value>, String> {
     let mut all = json!({"clusterName": "demo"});
     let values = values.as_object().cloned().unwrap_or_default();
     all.as_object_mut().expect("an object").extend(values);
@@ -52,7 +56,7 @@ fn render(values: &Value) -> Result<Vec<Value>, String> {
         "albacore",
         chart.to_str().expect("text"),
         "--namespace=kube-system",
-        "--kube-version=1.36",
+        &format!("--kube-version={kubernetes}"),
         "--include-crds",
     ];
     let rendered = helm(&arguments, &all)?;
@@ -76,6 +80,13 @@ fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     found[0]
 }
 
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found = of(objects, kind)
+        .into_iter()
+        .find(|object| object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("{kind} {name}"))
+}
+
 fn pod(objects: &[Value]) -> Value {
     the(objects, "Deployment")["spec"]["template"]["spec"].clone()
 }
@@ -93,6 +104,7 @@ fn controller(arguments: &[String]) -> String {
             "--aws-vpc-id=vpc-0123",
             "--kubeconfig=/nonexistent/kubeconfig",
             "--leader-election-namespace=kube-system",
+            "--pod-namespace=kube-system",
             "--metrics-bind-addr=127.0.0.1:0",
             "--health-probe-bind-addr=127.0.0.1:0",
         ])
@@ -163,7 +175,7 @@ fn two_replicas_run_apart_from_each_other_and_without_rights_on_the_node() {
         (&budget["maxUnavailable"], &budget["selector"]["matchLabels"]),
         (&json!(1), labels)
     );
-    let service = &the(&objects, "Service")["spec"];
+    let service = &named(&objects, "Service", "albacore-metrics")["spec"];
     assert_eq!(
         (&service["ports"][0]["targetPort"], &service["selector"]),
         (&json!("metrics"), labels)
@@ -205,7 +217,8 @@ fn probes_ask_where_the_controller_answers() {
         ] {
             assert!(told.contains(&format!("--{flag}=:{port}")), "{values}: {told:?}");
         }
-        assert_eq!(the(&objects, "Service")["spec"]["ports"][0]["port"], *ports["metrics"]);
+        let metrics = named(&objects, "Service", "albacore-metrics");
+        assert_eq!(metrics["spec"]["ports"][0]["port"], *ports["metrics"]);
     }
 }
 
@@ -226,6 +239,8 @@ fn every_flag_of_the_chart_is_one_of_the_controller() {
         "disableIngressClassAnnotation": false,
         "disableIngressGroupNameAnnotation": true,
         "watchNamespace": "shop",
+        "enablePodReadinessGateInject": true,
+        "deregisterSeconds": 45,
         "logLevel": "info,albacore::plan=debug",
         "extraArgs": ["--aws-budget=ec2.DescribeSubnets=1:2"],
     }));
@@ -238,13 +253,16 @@ fn every_flag_of_the_chart_is_one_of_the_controller() {
         "--enable-manage-backend-security-group-rules=false",
         "--disable-ingress-group-name-annotation=true",
         "--ingress-class=web",
+        "--webhook-bind-port=9443",
+        "--webhook-name=albacore-webhook",
+        "--deregister-seconds=45",
     ] {
         assert!(
             arguments.iter().any(|told| told == argument),
             "{argument} is not in {arguments:?}"
         );
     }
-    assert_eq!(arguments.len(), 22, "{arguments:?}");
+    assert_eq!(arguments.len(), 26, "{arguments:?}");
     let env = pod(&objects)["containers"][0]["env"].clone();
     assert!(
         env.to_string()
@@ -279,10 +297,14 @@ fn values_of_albcs_chart_are_taken() {
         "vpcTags": {},
         "defaultTargetType": "ip",
         "serviceMonitor": {"enabled": true, "namespace": "monitoring", "interval": "1m", "scrapeTimeout": "10s"},
-        "enableCertManager": true,
+        "enableServiceMutatorWebhook": true,
+        "keepTLSSecret": true,
+        "webhookBindPort": null,
+        "webhookNamespaceSelectors": null,
+        "webhookTLS": {"caCert": null, "cert": null, "key": null},
+        "objectSelector": {"matchExpressions": null, "matchLabels": null},
         "syncPeriod": "1h",
         "enableShield": false,
-        "webhookBindPort": 9444,
     }));
     let class = the(&objects, "IngressClass");
     assert_eq!(class["metadata"]["name"], "internal");
@@ -317,7 +339,7 @@ fn values_of_albcs_chart_are_taken() {
         json!(["kube-system"])
     );
     let selected = monitor["spec"]["selector"]["matchLabels"].as_object().expect("labels");
-    let labels = &the(&objects, "Service")["metadata"]["labels"];
+    let labels = &named(&objects, "Service", "albacore-metrics")["metadata"]["labels"];
     assert!(
         selected.iter().all(|(key, value)| labels[key] == *value),
         "{selected:?} {labels}"
@@ -355,7 +377,7 @@ fn a_class_comes_with_the_chart_unless_it_is_somebody_elses() {
 fn rights_end_at_the_namespace_that_is_watched() {
     let rules = |object: &Value| object["rules"].as_array().cloned().unwrap_or_default();
     let everywhere = all(&json!({}));
-    let cluster = rules(the(&everywhere, "ClusterRole"));
+    let cluster = rules(named(&everywhere, "ClusterRole", "albacore"));
     let text = json!(cluster).to_string();
     assert!(!text.contains("secrets") && !text.contains('*'), "{text}");
 
@@ -364,7 +386,7 @@ fn rights_end_at_the_namespace_that_is_watched() {
         .into_iter()
         .find(|role| role["metadata"]["namespace"] == "shop")
         .expect("a Role in that namespace");
-    let outside = rules(the(&limited, "ClusterRole"));
+    let outside = rules(named(&limited, "ClusterRole", "albacore"));
     let both: BTreeSet<String> = outside.iter().chain(&rules(inside)).map(Value::to_string).collect();
     assert_eq!(
         both,
@@ -382,14 +404,140 @@ fn rights_end_at_the_namespace_that_is_watched() {
     {
         assert_eq!(binding["subjects"], json!([account]));
     }
-    let lease = of(&limited, "Role")
-        .into_iter()
-        .find(|role| role["metadata"]["namespace"] == "kube-system")
-        .expect("a Role for the Lease");
+    let lease = named(&limited, "Role", "albacore-leader-election");
+    assert_eq!(lease["metadata"]["namespace"], "kube-system");
     assert!(
         lease.to_string().contains("aws-load-balancer-controller-leader"),
         "{lease}"
     );
+}
+
+/// Of each webhook its namespaceSelector and objectSelector.
+fn selectors(objects: &[Value]) -> BTreeMap<String, (Value, Value)> {
+    let webhooks = the(objects, "MutatingWebhookConfiguration")["webhooks"].as_array();
+    let webhooks = webhooks.expect("webhooks").iter();
+    let of = |webhook: &Value| {
+        let part = |name: &str| webhook[name]["matchExpressions"].clone();
+        let name = webhook["name"].as_str().expect("a name").to_owned();
+        (name, (part("namespaceSelector"), part("objectSelector")))
+    };
+    webhooks.map(of).collect()
+}
+
+#[test]
+fn the_webhook_is_asked_about_pods_that_a_label_names_and_never_about_albacore() {
+    let is = |key: &str, operator: &str, value: &str| json!({"key": key, "operator": operator, "values": [value]});
+    let gate = "elbv2.k8s.aws/pod-readiness-gate-inject";
+    let deregister = "albacore.dev/deregister-before-terminate";
+    let not_ours = is("app.kubernetes.io/name", "NotIn", "albacore");
+    let objects = all(&json!({}));
+    let webhooks = the(&objects, "MutatingWebhookConfiguration");
+    for webhook in webhooks["webhooks"].as_array().expect("webhooks") {
+        let part = |name: &str| webhook[name].clone();
+        assert_eq!(
+            (part("failurePolicy"), part("timeoutSeconds")),
+            (json!("Ignore"), json!(5))
+        );
+        assert_eq!(
+            (part("sideEffects"), part("reinvocationPolicy")),
+            (json!("None"), json!("IfNeeded"))
+        );
+        assert_eq!(webhook["clientConfig"]["service"]["name"], "albacore-webhook-service");
+        assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null, "albacore writes it");
+        assert_eq!(webhook["rules"][0]["operations"], json!(["CREATE"]));
+    }
+    let expected = [("mpod.elbv2.k8s.aws", gate), ("deregister.albacore.dev", deregister)]
+        .into_iter()
+        .flat_map(|(name, label)| {
+            let by_namespace = (json!([is(label, "In", "enabled")]), json!([not_ours]));
+            let by_pod = (
+                json!([is(label, "NotIn", "enabled")]),
+                json!([not_ours, is(label, "In", "enabled")]),
+            );
+            [(name.to_owned(), by_namespace), (format!("pod.{name}"), by_pod)]
+        });
+    assert_eq!(selectors(&objects), expected.collect());
+    let service = &named(&objects, "Service", "albacore-webhook-service")["spec"];
+    assert_eq!(
+        (&service["ports"][0]["port"], &service["ports"][0]["targetPort"]),
+        (&json!(443), &json!("webhook-server"))
+    );
+    assert_eq!(
+        named(&objects, "Secret", "albacore-webhook-tls")["data"],
+        Value::Null,
+        "albacore writes it"
+    );
+
+    let mine = is("team", "In", "web");
+    let chosen = selectors(&all(&json!({
+        "watchNamespace": "shop",
+        "webhookNamespaceSelectors": [mine],
+        "objectSelector": {"matchExpressions": [mine]},
+    })));
+    let watched = is("kubernetes.io/metadata.name", "In", "shop");
+    assert_eq!(
+        chosen["mpod.elbv2.k8s.aws"],
+        (json!([watched, mine]), json!([not_ours, mine]))
+    );
+    assert_eq!(chosen["pod.mpod.elbv2.k8s.aws"].0, json!([watched]));
+    let without_gates = selectors(&all(&json!({"enablePodReadinessGateInject": false})));
+    assert_eq!(without_gates.len(), 2);
+    assert!(
+        without_gates.keys().all(|name| name.contains("deregister")),
+        "{without_gates:?}"
+    );
+    let old = render_for("1.29", &json!({})).expect("it renders");
+    assert!(
+        selectors(&old).keys().all(|name| !name.contains("deregister")),
+        "it knows no sleep"
+    );
+    let none = all(&json!({"webhook": {"enabled": false}}));
+    assert_eq!(
+        of(&none, "MutatingWebhookConfiguration").len() + of(&none, "Secret").len(),
+        0
+    );
+    assert!(!arguments(&none).iter().any(|argument| argument.contains("webhook")));
+}
+
+#[test]
+fn the_webhooks_certificate_is_albacores_own_cert_managers_or_given() {
+    let folder = "--webhook-cert-dir=/etc/albacore/webhook".to_owned();
+    let webhook = |objects: &[Value]| the(objects, "MutatingWebhookConfiguration").clone();
+    let secret = |objects: &[Value]| pod(objects)["volumes"][0]["secret"]["secretName"].clone();
+    let own = all(&json!({}));
+    assert!(arguments(&own).contains(&"--webhook-name=albacore-webhook".to_owned()));
+    assert_eq!(pod(&own)["volumes"], Value::Null);
+    let rights = |kind: &str| named(&own, kind, "albacore-webhook")["rules"][0].clone();
+    assert_eq!(
+        (rights("Role")["resourceNames"].clone(), rights("Role")["verbs"].clone()),
+        (json!(["albacore-webhook-tls"]), json!(["get", "update"]))
+    );
+    assert_eq!(rights("ClusterRole")["resourceNames"], json!(["albacore-webhook"]));
+
+    let managed = all(&json!({"enableCertManager": true, "webhookBindPort": 9444}));
+    assert!(arguments(&managed).contains(&folder), "{:?}", arguments(&managed));
+    assert!(arguments(&managed).contains(&"--webhook-bind-port=9444".to_owned()));
+    assert_eq!((of(&managed, "Issuer").len(), of(&managed, "Secret").len()), (2, 0));
+    let certificate = &named(&managed, "Certificate", "albacore-webhook")["spec"];
+    assert_eq!(certificate["dnsNames"][0], "albacore-webhook-service.kube-system.svc");
+    assert_eq!(certificate["secretName"], secret(&managed));
+    assert_eq!(
+        webhook(&managed)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"],
+        "kube-system/albacore-webhook"
+    );
+    let issuer = json!({"kind": "ClusterIssuer", "name": "mine"});
+    let theirs = all(&json!({"enableCertManager": true, "certManager": {"issuerRef": issuer}}));
+    assert_eq!(of(&theirs, "Issuer").len(), 0);
+    assert_eq!(the(&theirs, "Certificate")["spec"]["issuerRef"], issuer);
+
+    let given = all(&json!({"webhookTLS": {"caCert": "A", "cert": "B", "key": "C"}}));
+    assert!(arguments(&given).contains(&folder));
+    assert_eq!(secret(&given), the(&given, "Secret")["metadata"]["name"]);
+    assert_eq!(
+        the(&given, "Secret")["data"],
+        json!({"ca.crt": "QQ==", "tls.crt": "Qg==", "tls.key": "Qw=="})
+    );
+    assert_eq!(webhook(&given)["webhooks"][0]["clientConfig"]["caBundle"], "QQ==");
 }
 
 #[test]
@@ -432,6 +580,14 @@ fn wrong_values_are_refused_with_what_to_write() {
             json!({"ports": {"metrics": 70000}}),
             "/ports/metrics': maximum: got 70,000, want 65,535",
         ),
+        (
+            json!({"podMutatorWebhookConfig": {"failurePolicy": "Perhaps"}}),
+            "/podMutatorWebhookConfig/failurePolicy': value must be one of 'Ignore', 'Fail'",
+        ),
+        (
+            json!({"deregisterSeconds": 0}),
+            "/deregisterSeconds': minimum: got 0, want 1",
+        ),
         (json!({"logLevel": "verbose"}), "/logLevel"),
         (
             json!({"terminationGracePeriodSeconds": 1}),
@@ -459,10 +615,11 @@ fn what_albacore_cannot_follow_is_refused_all_at_once() {
         "tolerateNonExistentBackendAction": false,
         "tolerateNonExistentBackendService": false,
         "vpcTags": {"Name": "main"},
+        "webhookTLS": {"cert": "x"},
     }))
     .expect_err("much of it");
     let wrong: Vec<&str> = refused.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    assert_eq!(wrong.len(), 12, "{refused}");
+    assert_eq!(wrong.len(), 13, "{refused}");
     for line in &wrong {
         let (value, instead) = line.split_once(": ").expect("what, and what instead");
         assert!(!value.contains(' ') || value.contains("missing"), "{line}");

@@ -1,13 +1,12 @@
 {{- /* Values of the chart of the AWS Load Balancer Controller that only tune it, or belong to what albacore does not have */ -}}
 {{- define "albacore.idle" -}}
-albGatewayMaxConcurrentReconciles awsApiThrottle awsMaxRetries certManager cluster clusterSecretsPermissions creator
-enableCertManager enableEndpointSlices enablePodReadinessGateInject enableServiceMutatorWebhook enableShield enableWaf
-enableWafv2 gatewayClassMaxConcurrentReconciles globalAcceleratorMaxConcurrentReconciles
-globalAcceleratorMaxExponentialBackoffDelay ingressMaxConcurrentReconciles keepTLSSecret lbStabilizationMonitorInterval
-loadBalancerClass nlbGatewayMaxConcurrentReconciles objectSelector podMutatorWebhookConfig
-serviceMaxConcurrentReconciles serviceMutatorWebhookConfig syncPeriod targetgroupbindingMaxConcurrentReconciles
-targetgroupbindingMaxExponentialBackoffDelay targetgroupbindingRequeueDuration webhookBindPort webhookConfig
-webhookNamespaceSelectors webhookTLS
+albGatewayMaxConcurrentReconciles awsApiThrottle awsMaxRetries cluster clusterSecretsPermissions creator
+enableEndpointSlices enableServiceMutatorWebhook enableShield enableWaf enableWafv2
+gatewayClassMaxConcurrentReconciles globalAcceleratorMaxConcurrentReconciles
+globalAcceleratorMaxExponentialBackoffDelay ingressMaxConcurrentReconciles keepTLSSecret
+lbStabilizationMonitorInterval loadBalancerClass nlbGatewayMaxConcurrentReconciles serviceMaxConcurrentReconciles
+serviceMutatorWebhookConfig syncPeriod targetgroupbindingMaxConcurrentReconciles
+targetgroupbindingMaxExponentialBackoffDelay targetgroupbindingRequeueDuration webhookConfig
 {{- end }}
 
 {{- /* Refuses, all at once, values of that chart that would change what is made and that albacore does not have */ -}}
@@ -35,6 +34,10 @@ webhookNamespaceSelectors webhookTLS
 {{- end -}}
 {{- if (.Values.autoscaling | default dict).enabled -}}
 {{- $wrong = append $wrong "autoscaling.enabled: one replica acts and the others stand by, more do not help; leave it out and set replicaCount" -}}
+{{- end -}}
+{{- $tls := .Values.webhookTLS -}}
+{{- if and (or $tls.caCert $tls.cert $tls.key) (not (and $tls.caCert $tls.cert $tls.key)) -}}
+{{- $wrong = append $wrong "webhookTLS: caCert, cert and key belong together; give all three, or none for a certificate that albacore makes itself" -}}
 {{- end -}}
 {{- if (.Values.certDiscovery | default dict).allowedCertificateAuthorityARNs -}}
 {{- $wrong = append $wrong "certDiscovery.allowedCertificateAuthorityARNs: albacore finds no certificates by itself yet; leave it out and name certificates with certificate-arn" -}}

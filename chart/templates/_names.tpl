@@ -81,6 +81,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toJson $endpoints -}}
 {{- end }}
 
+{{- /* The webhook's MutatingWebhookConfiguration; short enough for its Service to be a host */ -}}
+{{- define "albacore.webhook" -}}
+{{- include "albacore.fullname" . | trunc 47 | trimSuffix "-" }}-webhook
+{{- end }}
+
+{{- define "albacore.webhookPort" -}}
+{{- default 9443 .Values.webhookBindPort -}}
+{{- end }}
+
+{{- /* Where the webhook's certificate comes from: own, cert-manager, or values */ -}}
+{{- define "albacore.webhookCertificate" -}}
+{{- if .Values.enableCertManager -}}
+cert-manager
+{{- else if .Values.webhookTLS.cert -}}
+values
+{{- else -}}
+own
+{{- end }}
+{{- end }}
+
 {{- define "albacore.metricsPort" -}}
 {{- if .Values.metricsBindAddr -}}
 {{- splitList ":" .Values.metricsBindAddr | last -}}

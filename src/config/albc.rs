@@ -1,13 +1,12 @@
 //! Flags of the AWS Load Balancer Controller (v3.5.0) that are not ours: which of them a Deployment may keep.
 
 /// Flags that only tune what albacore decides by itself, or belong to what it does not have: taken, and named in the log.
-const IDLE: [&str; 28] = [
+const IDLE: [&str; 23] = [
     "alb-gateway-max-concurrent-reconciles",
     "aws-api-throttle",
     "aws-max-retries",
     "aws-vpc-tag-key",
     "enable-endpoint-slices",
-    "enable-pod-readiness-gate-inject",
     "enable-shield",
     "enable-waf",
     "enable-wafv2",
@@ -26,10 +25,6 @@ const IDLE: [&str; 28] = [
     "targetgroupbinding-max-concurrent-reconciles",
     "targetgroupbinding-max-exponential-backoff-delay",
     "targetgroupbinding-requeue-duration",
-    "webhook-bind-port",
-    "webhook-cert-dir",
-    "webhook-cert-file",
-    "webhook-key-file",
 ];
 
 /// Flags that would change what is made: the value that albacore acts as, and what to do in place of another one.

@@ -113,6 +113,28 @@ pub(super) struct Flags {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "ALBACORE_HEALTH_PROBE_BIND_ADDR", default_value = ":61779")]
     pub health_probe_bind_addr: String,
+    /// Port of the webhook
+    #[arg(long, env = "ALBACORE_WEBHOOK_BIND_PORT", default_value = "9443")]
+    pub webhook_bind_port: String,
+    /// Name of the MutatingWebhookConfiguration whose webhooks are answered, with a certificate that albacore makes itself:
+    /// it is kept in the Secret of that name and `-tls`, and is one of the Service of that name and `-service`
+    #[arg(long, env = "ALBACORE_WEBHOOK_NAME")]
+    pub webhook_name: Option<String>,
+    /// Folder with the webhook's certificate, where somebody else makes it; read again when it changes
+    #[arg(long, env = "ALBACORE_WEBHOOK_CERT_DIR")]
+    pub webhook_cert_dir: Option<String>,
+    /// File of that folder with the certificate
+    #[arg(long, env = "ALBACORE_WEBHOOK_CERT_FILE", default_value = "tls.crt")]
+    pub webhook_cert_file: String,
+    /// File of that folder with its key
+    #[arg(long, env = "ALBACORE_WEBHOOK_KEY_FILE", default_value = "tls.key")]
+    pub webhook_key_file: String,
+    /// Let pods be ready only when their load balancers find them healthy, where the label for it is set
+    #[arg(long, env = "ALBACORE_ENABLE_POD_READINESS_GATE_INJECT", default_value = "true")]
+    pub enable_pod_readiness_gate_inject: String,
+    /// Seconds for which pods go on serving after they are deleted, where albacore.dev/deregister-before-terminate is set
+    #[arg(long, env = "ALBACORE_DEREGISTER_SECONDS", default_value = "30")]
+    pub deregister_seconds: String,
     /// `info`, `debug`, or a filter such as `info,albacore::plan=debug`
     #[arg(long, env = "ALBACORE_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -122,11 +144,12 @@ pub(super) struct Flags {
 }
 
 /// Flags that say yes or no; given without a value, they say yes.
-pub(super) const SWITCHES: [&str; 6] = [
+pub(super) const SWITCHES: [&str; 7] = [
     "audit",
     "disable-ingress-class-annotation",
     "disable-ingress-group-name-annotation",
     "enable-backend-security-group",
     "enable-manage-backend-security-group-rules",
     "enable-leader-election",
+    "enable-pod-readiness-gate-inject",
 ];

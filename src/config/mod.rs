@@ -9,8 +9,10 @@ mod albc;
 mod command;
 mod flags;
 mod value;
+mod webhook;
 
 pub use command::Command;
+pub use webhook::{Certificate, SECONDS as DEREGISTER_SECONDS, Webhook};
 
 use crate::{
     aws::AwsConfig,
@@ -47,6 +49,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// The Lease; `None` for a process that leads alone.
     pub lease: Option<Lease>,
+    /// The webhook; `None` where there is none.
+    pub webhook: Option<Webhook>,
     /// What this process is called in the Lease and in Events: the pod, and what tells one of its processes from the next.
     pub instance: String,
     /// `--metrics-bind-addr`.
@@ -170,6 +174,8 @@ impl Flags {
     /// What it all means; what means nothing is noted in `check`, and stands for nothing in the result.
     fn check(self, namespace: &str, mut ignored: Vec<String>, check: &mut Check) -> Config {
         let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let of_pod = filled(self.pod_namespace.clone()).or_else(|| filled(Some(namespace.to_owned())));
+        let webhook = self.webhook(of_pod.as_deref(), check);
         if self.cluster_name.is_empty() {
             check.wrong(
                 "--cluster-name is missing: write the name that AWS resources of this cluster are tagged with"
@@ -211,7 +217,6 @@ impl Flags {
             ));
         }
         let elects = check.switch("enable-leader-election", &self.enable_leader_election);
-        let of_pod = filled(self.pod_namespace).or_else(|| filled(Some(namespace.to_owned())));
         let lease = elects.then(|| Lease {
             namespace: filled(self.leader_election_namespace).or(of_pod).unwrap_or_else(|| {
                 check.wrong(
@@ -237,6 +242,7 @@ impl Flags {
             watch_namespace: filled(self.watch_namespace),
             kubeconfig: filled(self.kubeconfig).map(PathBuf::from),
             lease,
+            webhook,
             instance: format!("{}_{unique:08x}", name.as_deref().unwrap_or("albacore")),
             metrics: check.address("metrics-bind-addr", &self.metrics_bind_addr),
             health: check.address("health-probe-bind-addr", &self.health_probe_bind_addr),

@@ -106,7 +106,7 @@ fn flags_of_albc_are_taken() {
         "--disable-ingress-class-annotation",
         "--aws-vpc-id",
         "vpc-0a1b",
-        "--webhook-bind-port=9443",
+        "--targetgroupbinding-requeue-duration=15s",
     ])
     .unwrap();
     assert_eq!(
@@ -118,7 +118,7 @@ fn flags_of_albc_are_taken() {
             "--sync-period=1h",
             "--feature-gates=ALBSingleSubnet=false",
             "--feature-gates=WeightedTargetGroups=true",
-            "--webhook-bind-port=9443",
+            "--targetgroupbinding-requeue-duration=15s",
         ]
     );
     assert_eq!(config.aws.endpoints["Elastic Load Balancing v2"], "http://127.0.0.1:2");
@@ -229,5 +229,44 @@ fn each_flag_is_an_environment_variable_of_its_own_name() {
                 .any(|argument| argument.get_long() == Some(switch)),
             "{switch}"
         );
+    }
+}
+
+#[test]
+fn a_webhook_has_one_certificate_its_own_or_somebody_elses() {
+    let webhook = |arguments: &[&str]| parse(arguments).unwrap().webhook;
+    assert_eq!(webhook(&["--webhook-bind-port=9443"]), None);
+    let own = webhook(&["--webhook-name=albacore-webhook", "--pod-namespace="]).unwrap();
+    assert_eq!((own.address.port(), own.gates, own.seconds), (9443, true, 30));
+    let (namespace, name) = ("kube-system".to_owned(), "albacore-webhook".to_owned());
+    assert_eq!(own.certificate, Certificate::Own { namespace, name });
+    let files = webhook(&[
+        "--webhook-cert-dir=/certs",
+        "--webhook-key-file=key.pem",
+        "--webhook-bind-port=8443",
+        "--enable-pod-readiness-gate-inject=false",
+        "--deregister-seconds=60",
+    ]);
+    let files = files.unwrap();
+    assert_eq!((files.address.port(), files.gates, files.seconds), (8443, false, 60));
+    assert_eq!(
+        files.certificate,
+        Certificate::Files {
+            certificate: "/certs/tls.crt".into(),
+            key: "/certs/key.pem".into()
+        }
+    );
+    let wrong = wrong(&[
+        "--webhook-name=a",
+        "--webhook-cert-dir=/b",
+        "--webhook-bind-port=99999",
+        "--deregister-seconds=0",
+    ]);
+    for says in [
+        "leave one of them out",
+        "--webhook-bind-port=99999: write a number from 0 to 65535",
+        "--deregister-seconds=0: write a number from 1 to 3600",
+    ] {
+        assert!(wrong.iter().any(|wrong| wrong.contains(says)), "{says}: {wrong:?}");
     }
 }

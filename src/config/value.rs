@@ -4,6 +4,7 @@ use crate::model::{Tags, tags};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
 };
 
 /// Services whose endpoint can be chosen, as the SDKs name them.
@@ -52,6 +53,16 @@ impl Check {
         switch(text).unwrap_or_else(|| {
             self.wrong(format!("--{flag}={text}: write true or false"));
             false
+        })
+    }
+
+    /// A number in that range; its beginning when it is none, which is noted.
+    pub fn number(&mut self, flag: &str, text: &str, range: RangeInclusive<u32>) -> u32 {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.unwrap_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.wrong(format!("--{flag}={text}: write a number from {least} to {most}"));
+            *least
         })
     }
 

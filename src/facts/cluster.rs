@@ -400,6 +400,22 @@ impl Cluster {
         self.bindings.values()
     }
 
+    /// The bindings that have pods with these labels as their targets: those of type ip whose Service selects them. One that
+    /// is being deleted will have no targets any more.
+    pub fn bindings_of_pods<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a TargetGroupBinding> {
+        let selects = move |binding: &&TargetGroupBinding| {
+            self.service(&ObjectKey::new(namespace, &binding.service))
+                .is_some_and(|service| service.selects(labels))
+        };
+        in_namespace(&self.bindings, namespace)
+            .filter(|binding| binding.target_type == Some(TargetType::Ip) && !binding.deleting)
+            .filter(selects)
+    }
+
     /// The EndpointSlices of a Service.
     pub fn slices_of<'a>(&'a self, service: &'a ObjectKey) -> impl Iterator<Item = &'a EndpointSlice> {
         in_namespace(&self.slices, &service.namespace).filter(|slice| slice.service == service.name)

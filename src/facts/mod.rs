@@ -3,9 +3,11 @@
 pub mod cluster;
 pub mod membership;
 pub mod object;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use cluster::{Change, Cluster};
 pub use membership::Membership;
 pub use object::*;
+pub use shared::Facts;

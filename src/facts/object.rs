@@ -144,12 +144,22 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
     /// `spec.type`.
     pub service_type: String,
+    /// `spec.selector`; empty for a Service whose endpoints somebody writes by hand.
+    pub selector: BTreeMap<String, String>,
     /// Ports.
     pub ports: Vec<ServicePort>,
     /// Whether `spec.ipFamilies` has IPv6.
     pub ipv6: bool,
     /// Whether it has a deletion timestamp.
     pub deleting: bool,
+}
+
+impl Service {
+    /// Whether it sends traffic to pods with these labels.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has = |(key, value): (&String, &String)| labels.get(key) == Some(value);
+        !self.selector.is_empty() && self.selector.iter().all(has)
+    }
 }
 
 /// A port of a Service.

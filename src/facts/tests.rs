@@ -123,6 +123,7 @@ fn service() -> impl Strategy<Value = Change> {
             uid: "u".to_owned(),
             annotations: BTreeMap::new(),
             service_type: "NodePort".to_owned(),
+            selector: BTreeMap::new(),
             ports: Vec::new(),
             ipv6: false,
             deleting,

@@ -152,6 +152,7 @@ impl From<slim::SlimService> for facts::Service {
             uid: object.metadata.uid.clone().unwrap_or_default(),
             annotations: annotations(&object.metadata),
             service_type: object.spec.type_.unwrap_or_else(|| "ClusterIP".to_owned()),
+            selector: object.spec.selector.unwrap_or_default(),
             ports: object.spec.ports.into_iter().flatten().map(service_port).collect(),
             ipv6: object
                 .spec
@@ -439,10 +440,10 @@ mod tests {
     }
 
     #[test]
-    fn a_service_keeps_its_ports() {
+    fn a_service_keeps_its_ports_and_whom_it_selects() {
         let object = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "n", "uid": "u" },
-            "spec": { "type": "NodePort", "ipFamilies": ["IPv4"], "ports": [
+            "spec": { "type": "NodePort", "ipFamilies": ["IPv4"], "selector": { "app": "web" }, "ports": [
                 { "name": "a", "port": 80, "targetPort": "http", "nodePort": 30000 }, { "name": "b", "port": 81 },
             ] },
         });
@@ -451,6 +452,7 @@ mod tests {
             (fact.uid.as_str(), fact.service_type.as_str(), fact.ipv6),
             ("u", "NodePort", false)
         );
+        assert_eq!(fact.selector, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
         assert_eq!(fact.ports[0].target_port, PortRef::Name("http".into()));
         assert_eq!(
             (fact.ports[0].node_port, &fact.ports[1].target_port),

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod slim;
 pub mod status;
 mod survey;
+mod trust;
 pub mod watch;
 
 pub use client::{Clients, connect};
@@ -26,3 +27,4 @@ pub use kube::Client;
 pub use lease::{Contender, Leadership, LeaseConfig};
 pub use status::Writer;
 pub use survey::survey;
+pub use trust::Trust;

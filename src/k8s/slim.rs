@@ -13,6 +13,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 macro_rules! slim {
     ($($(#[$doc:meta])* $name:ident = $full:ident { $($field:ident: $type:ty),* })*) => {$(
@@ -79,6 +80,7 @@ parts! {
     ServiceSpec {
         #[serde(rename = "type")]
         type_: Option<String>,
+        selector: Option<BTreeMap<String, String>>,
         ports: Option<Vec<SlimServicePort>>,
         ip_families: Option<Vec<String>>,
     }

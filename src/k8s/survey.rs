@@ -1,17 +1,14 @@
 //! What a cluster uses of ALBC that albacore does not act upon yet.
 
 use super::{Fault, fault::timed};
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
-    core::PartialObjectMeta,
 };
 
 /// ALBC's finalizer on the Services that it makes network load balancers for.
 const SERVICE_FINALIZER: &str = "service.k8s.aws/resources";
-/// The label that has pods of a namespace wait for their target groups.
-const READINESS_GATES: &str = "elbv2.k8s.aws/pod-readiness-gate-inject=enabled";
 /// Objects of one page.
 const PAGE: u32 = 500;
 
@@ -44,13 +41,6 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
             Some(next) if !next.is_empty() => page = page.continue_token(&next),
             _ => break,
         }
-    }
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    for namespace in timed(namespaces.list_metadata(&ListParams::default().labels(READINESS_GATES))).await? {
-        found.push(format!(
-            "Namespace {}: its new pods get no readiness gates for their target groups",
-            namespace.name_any()
-        ));
     }
     let classes = ApiResource {
         group: "gateway.networking.k8s.io".to_owned(),

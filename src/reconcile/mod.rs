@@ -27,7 +27,7 @@ pub use preview::{Unclear, preview};
 use crate::{
     aws::Aws,
     execute::Executor,
-    facts::{Change, Cluster, TargetGroupBinding},
+    facts::{Change, Cluster, Facts, TargetGroupBinding},
     k8s::{
         self, Events, Leadership, Writer,
         custom::{AuditPosition, LoadBalancer},
@@ -85,7 +85,7 @@ pub struct Controller {
     audits: bool,
     /// Where that goes on.
     audited: Mutex<AuditPosition>,
-    cluster: Mutex<Cluster>,
+    facts: Facts,
     notes: Mutex<Notes>,
     /// Spec hashes of bindings that were written and not yet seen.
     written: Mutex<BTreeMap<ObjectKey, String>>,
@@ -104,6 +104,8 @@ pub struct Parts {
     pub aws: Aws,
     /// A client of the API server.
     pub client: k8s::Client,
+    /// Where facts are kept; those who only read them have it too.
+    pub facts: Facts,
     /// This process, as events name it.
     pub instance: String,
     /// Whether we lead.
@@ -147,7 +149,7 @@ impl Controller {
             executor: Executor::new(parts.aws.clone(), parts.leadership.clone()),
             writer: Writer::new(parts.client.clone(), parts.leadership.clone()),
             events: Events::new(parts.client, &parts.instance),
-            cluster: Mutex::new(Cluster::new(parts.settings.clone())),
+            facts: parts.facts,
             settings: parts.settings,
             aws: parts.aws,
             leadership: parts.leadership,
@@ -165,7 +167,7 @@ impl Controller {
 
     /// The facts. Never held over an await; taken after [`Controller::notes`] where both are needed.
     pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        lock(&self.cluster)
+        self.facts.cluster()
     }
 
     /// The notes. Never held over an await.

@@ -33,6 +33,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Mutex<Registry>,
     synced: AtomicBool,
+    certified: AtomicBool,
     leads: Gauge,
     waiting: Gauge,
     running: Gauge,
@@ -40,6 +41,7 @@ struct Inner {
     reconciles: Family<Labels, Counter>,
     durations: Family<Labels, Histogram>,
     drifts: Family<Labels, Counter>,
+    admissions: Family<Labels, Histogram>,
 }
 
 impl Default for Metrics {
@@ -47,6 +49,7 @@ impl Default for Metrics {
         let inner = Inner {
             registry: Mutex::new(Registry::with_prefix("albacore")),
             synced: AtomicBool::default(),
+            certified: AtomicBool::default(),
             leads: Gauge::default(),
             waiting: Gauge::default(),
             running: Gauge::default(),
@@ -54,6 +57,7 @@ impl Default for Metrics {
             reconciles: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 10))),
             drifts: Family::default(),
+            admissions: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_1, 4.0, 9))),
         };
         {
             let mut registry = inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +82,12 @@ impl Default for Metrics {
                 Of::Seconds,
                 inner.durations.clone(),
             );
+            registry.register_with_unit(
+                "admission_duration",
+                "How long answers of the webhook took, by what they were",
+                Of::Seconds,
+                inner.admissions.clone(),
+            );
         }
         Self(Arc::new(inner))
     }
@@ -92,6 +102,22 @@ impl Metrics {
     /// Whether every kind of object was told once.
     pub fn is_synced(&self) -> bool {
         self.0.synced.load(Ordering::Relaxed)
+    }
+
+    /// The webhook has a certificate.
+    pub fn certified(&self) {
+        self.0.certified.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the webhook has a certificate.
+    pub fn is_certified(&self) -> bool {
+        self.0.certified.load(Ordering::Relaxed)
+    }
+
+    /// A webhook answered.
+    pub fn admitted(&self, webhook: &'static str, outcome: &'static str, took: Duration) {
+        let labels = vec![("webhook", webhook), ("outcome", outcome)];
+        self.0.admissions.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Whether this process leads.

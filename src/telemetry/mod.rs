@@ -8,4 +8,5 @@ mod serve;
 pub use clock::Clock;
 pub use logs::begin as log;
 pub use metrics::Metrics;
+pub(crate) use serve::listen;
 pub use serve::serve;

@@ -13,8 +13,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 /// "OpenMetrics, Protocols and Negotiation".
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves them until the set is dropped. Ready is whoever knows the cluster, a standby too: it must not be taken for
-/// broken while another one leads.
+/// Serves them until the set is dropped. Ready is whoever knows the cluster, and can answer as the webhook where there is
+/// one; a standby too: it must not be taken for broken while another one leads.
 ///
 /// # Errors
 /// An address that is not to be had, with its flag.
@@ -22,7 +22,11 @@ pub async fn serve(config: &Config, metrics: &Metrics) -> anyhow::Result<JoinSet
     let mut servers = JoinSet::new();
     for (flag, address, router) in [
         ("--metrics-bind-addr", config.metrics, metrics_of(metrics.clone())),
-        ("--health-probe-bind-addr", config.health, health_of(metrics.clone())),
+        (
+            "--health-probe-bind-addr",
+            config.health,
+            health_of(metrics.clone(), config.webhook.is_some()),
+        ),
     ] {
         let listener = listen(address)
             .await
@@ -36,10 +40,14 @@ fn metrics_of(metrics: Metrics) -> Router {
     Router::new().route("/metrics", get(async move || ([(CONTENT_TYPE, TEXT)], metrics.text())))
 }
 
-fn health_of(metrics: Metrics) -> Router {
-    let ready = async move || match metrics.is_synced() {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not every kind of object was told yet"),
+fn health_of(metrics: Metrics, webhook: bool) -> Router {
+    let ready = async move || match (metrics.is_synced(), metrics.is_certified() || !webhook) {
+        (true, true) => (StatusCode::OK, "ok"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not every kind of object was told yet"),
+        (true, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the webhook has no certificate yet; the log says why",
+        ),
     };
     Router::new()
         .route("/healthz", get(async || "ok"))
@@ -47,7 +55,7 @@ fn health_of(metrics: Metrics) -> Router {
 }
 
 /// Listens; every address of the machine means those of IPv4 where it has no IPv6.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && error.kind() != io::ErrorKind::AddrInUse => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
@@ -75,7 +83,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_knows_the_cluster_is_ready_and_was_alive_before() {
         let metrics = Metrics::default();
-        let ask = async |path| get(health_of(metrics.clone()), path).await.0;
+        let ask = async |path| get(health_of(metrics.clone(), false), path).await.0;
         assert_eq!(ask("/healthz").await, StatusCode::OK);
         assert_eq!(ask("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
         metrics.synced();
@@ -83,6 +91,16 @@ mod tests {
         metrics.leads(false);
         assert_eq!(ask("/readyz").await, StatusCode::OK, "a standby");
         assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_ready_with_its_certificate() {
+        let metrics = Metrics::default();
+        let ready = async || get(health_of(metrics.clone(), true), "/readyz").await.0;
+        metrics.synced();
+        assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
+        metrics.certified();
+        assert_eq!(ready().await, StatusCode::OK);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //!   10.0.x.y:80,443 load balancers                             169.254.170.23  EKS Pod Identity agent
 //! ```
 
+mod admission;
 pub mod client;
 pub mod demo;
 pub mod identity;

@@ -1,6 +1,7 @@
 //! What must hold, end to end; all on one stage, one after another.
 
 use crate::{
+    admission::a_rotation_of_the_webhooks_certificate_fails_no_admission,
     demo::restart,
     identity::{
         an_ingress_becomes_a_load_balancer_with_a_pod_identity_association,
@@ -68,6 +69,7 @@ pub async fn run(project: &Path, only: &[String], groups: usize) -> Result<bool>
     test!(no_request_fails_while_the_scheme_changes);
     test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
     test!(a_leader_hands_over_within_ten_seconds);
+    test!(a_rotation_of_the_webhooks_certificate_fails_no_admission);
     test!(what_is_deleted_leaves_nothing_behind);
     test!(masses_of_nodes_and_pods_become_targets_and_go);
     test!(many_groups_survive_a_kill_and_leave_nothing, groups);

@@ -10,6 +10,7 @@ use crate::{
 use albacore::{
     aws::{Aws, Place},
     budget::{Budget, BudgetConfig},
+    facts::Facts,
     k8s::{Client, Leadership, watch},
     model::{Scheme, Settings, TargetType},
     reconcile::{self, Parts},
@@ -208,6 +209,7 @@ impl Bed {
             settings: self.settings.clone(),
             aws,
             client,
+            facts: Facts::new(self.settings.clone()),
             instance: identity.to_owned(),
             leadership,
             clock: self.clock.clone(),

@@ -133,6 +133,7 @@ fn service(name: &'static str) -> impl Strategy<Value = Service> {
         uid: name.to_owned(),
         annotations,
         service_type: "NodePort".to_owned(),
+        selector: BTreeMap::new(),
         ports: vec![ServicePort {
             name: "http".to_owned(),
             port: 80,
@@ -155,6 +156,7 @@ pub(super) fn web(ipv6: bool) -> Service {
         uid: "web".to_owned(),
         annotations: BTreeMap::new(),
         service_type: "NodePort".to_owned(),
+        selector: BTreeMap::new(),
         ports: vec![ServicePort {
             name: String::new(),
             port: 80,
