@@ -28,7 +28,10 @@ pub struct Options {
     /// How long a target that was just registered is `initial` with `Elb.RegistrationInProgress`.
     #[serde(with = "seconds")]
     pub registration: Duration,
-    /// How long after that its first check passes, unless somebody says otherwise.
+    /// How long a target that was deregistered still gets new requests. AWS gives no number; seconds are usual.
+    #[serde(with = "seconds")]
+    pub deregistration: Duration,
+    /// How long after a registration is known its first check passes, unless somebody says otherwise.
     #[serde(with = "seconds")]
     pub first_check: Duration,
     /// How long network interfaces of a deleted load balancer stay. AWS gives no number; minutes are usual.
@@ -76,6 +79,7 @@ impl Default for Options {
             accounts: BTreeMap::new(),
             provisioning: Duration::from_secs(120),
             registration: Duration::from_secs(2),
+            deregistration: Duration::from_secs(2),
             first_check: Duration::from_secs(3),
             interface_linger: Duration::from_secs(120),
             throttling: true,
@@ -95,6 +99,7 @@ impl Options {
         Options {
             provisioning: Duration::ZERO,
             registration: Duration::ZERO,
+            deregistration: Duration::ZERO,
             first_check: Duration::ZERO,
             interface_linger: Duration::ZERO,
             throttling: false,

@@ -14,5 +14,6 @@ pub mod identity;
 mod masses;
 mod migrate;
 pub mod pod_identity_webhook;
+mod rollout;
 pub mod stage;
 pub mod tests;

@@ -9,6 +9,7 @@ use crate::{
     },
     masses::{many_groups_survive_a_kill_and_leave_nothing, masses_of_nodes_and_pods_become_targets_and_go},
     migrate::a_release_of_another_controller_hands_over_and_takes_back,
+    rollout::no_request_fails_while_pods_are_rolled_and_without_gates_some_do,
     stage::{NAMESPACE, PATIENCE, Stage},
 };
 use albacore_simulation::{
@@ -70,6 +71,7 @@ pub async fn run(project: &Path, only: &[String], groups: usize) -> Result<bool>
     test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
     test!(a_leader_hands_over_within_ten_seconds);
     test!(a_rotation_of_the_webhooks_certificate_fails_no_admission);
+    test!(no_request_fails_while_pods_are_rolled_and_without_gates_some_do);
     test!(what_is_deleted_leaves_nothing_behind);
     test!(masses_of_nodes_and_pods_become_targets_and_go);
     test!(many_groups_survive_a_kill_and_leave_nothing, groups);

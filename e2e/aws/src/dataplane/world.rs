@@ -98,11 +98,17 @@ impl Region {
     fn served_group(&self, options: &Options, group: &elbv2::TargetGroup, now: Timestamp) -> TargetGroup {
         let version = version(&group.protocol_version);
         let registered = group.targets.iter().filter(|(_, target)| !target.is_gone(group, now));
-        let targets = registered.map(|(key, _)| Target {
+        let targets = registered.map(|(key, target)| Target {
             id: key.id.clone(),
             port: key.port,
             address: self.address(group, key),
-            state: state(self.target_health(options, group, key, now).state),
+            state: match target.deregistered {
+                // Not every node of the load balancer knows yet.
+                Some(since) if now < since + options.deregistration && target.was_healthy(group) => {
+                    TargetState::Healthy
+                }
+                _ => state(self.target_health(options, group, key, now).state),
+            },
         });
         TargetGroup {
             arn: group.arn.clone(),

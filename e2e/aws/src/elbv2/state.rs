@@ -354,6 +354,11 @@ impl TargetGroup {
 }
 
 impl Target {
+    /// Whether health checks found it healthy before it drained.
+    pub fn was_healthy(&self, group: &TargetGroup) -> bool {
+        self.counted(group.in_use_since) == Some(&HealthReport::Healthy)
+    }
+
     /// The last word on its health, unless that was said before the target group came into its present use.
     pub fn counted(&self, in_use_since: Option<Timestamp>) -> Option<&HealthReport> {
         self.report.as_ref().filter(|_| self.reported >= in_use_since)
