@@ -28,7 +28,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use std::{cell::Cell, collections::BTreeMap, fmt, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, convert::Infallible, fmt, time::Duration};
 
 /// How long a call may take: shorter than what the lease must still be ours for when it is sent.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -230,6 +230,27 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 {
+    let never = std::future::pending::<Infallible>();
+    match read_unless(budget, unit, lane, what, call, never).await? {
+        Ok(answer) => Ok(answer),
+        Err(never) => match never {},
+    }
+}
+
+/// The same, unless `stop` ends before it is sent.
+pub(super) async fn read_unless<T, E, F, S>(
+    budget: &Budget,
+    unit: &Unit,
+    lane: Lane,
+    what: (Service, &'static str),
+    call: impl Fn() -> F,
+    stop: impl Future<Output = S>,
+) -> Result<Result<T, S>, Fault>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    let mut stop = std::pin::pin!(stop);
     let mut again = false;
     loop {
         let ask = Ask {
@@ -241,10 +262,14 @@ where
         if lane == Lane::Audit {
             budget.pace(what.0, what.1).await;
         }
-        let permit = budget.acquire(ask).again(again).await;
+        let permit = tokio::select! {
+            biased;
+            stopped = &mut stop => return Ok(Err(stopped)),
+            permit = budget.acquire(ask).again(again) => permit,
+        };
         match send(permit, call()).await {
             Err(fault) if fault.class == super::Class::Throttled => again = true,
-            answer => return answer,
+            answer => return answer.map(Ok),
         }
     }
 }

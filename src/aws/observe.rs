@@ -7,7 +7,13 @@
 //! Names and tags tell what is ours. Of target groups only those are asked for their tags that one of our load balancers
 //! uses or nobody does.
 
-use super::{Aws, Class, Fault, census::Sheet, client::read, convert, endpoints::VALUES};
+use super::{
+    Aws, Class, Fault,
+    census::Sheet,
+    client::{read, read_unless},
+    convert,
+    endpoints::VALUES,
+};
 use crate::{
     budget::Service,
     model::*,
@@ -17,7 +23,7 @@ use crate::{
     },
 };
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_elasticloadbalancingv2::types as elb;
+use aws_sdk_elasticloadbalancingv2::{operation::describe_target_health::DescribeTargetHealthOutput, types as elb};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
@@ -27,6 +33,21 @@ pub const TAGGED: usize = 20;
 const PAGE: i32 = 400;
 
 const ELB: Service = Service::ElasticLoadBalancing;
+
+fn healths(answer: &DescribeTargetHealthOutput) -> BTreeMap<Target, Health> {
+    let state = |told: &elb::TargetHealthDescription| {
+        let target = convert::target(told.target.as_ref()?)?;
+        let health = told.target_health.as_ref()?;
+        let reason = health.reason.as_ref().map(|reason| reason.as_str().to_owned());
+        let health = Health {
+            state: health.state.as_ref()?.as_str().to_owned(),
+            reason: reason.unwrap_or_default(),
+            description: health.description.clone().unwrap_or_default(),
+        };
+        Some((target, health))
+    };
+    answer.target_health_descriptions().iter().filter_map(state).collect()
+}
 
 /// How a target is, as AWS says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,32 +173,43 @@ impl Aws {
         self.health_in(Lane::Health, unit, group).await
     }
 
+    /// The same; `None` when `stop` ended before it was asked.
+    ///
+    /// # Errors
+    /// AWS could not be asked, or the target group is gone.
+    pub async fn health_unless(
+        &self,
+        unit: &Unit,
+        group: &TargetGroupArn,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<BTreeMap<Target, Health>>, Fault> {
+        let what = (ELB, "DescribeTargetHealth");
+        let ask = || {
+            self.clients
+                .elb
+                .describe_target_health()
+                .target_group_arn(group.as_str())
+                .send()
+        };
+        let answer = read_unless(&self.budget, unit, Lane::Health, what, ask, stop).await?;
+        Ok(answer.ok().as_ref().map(healths))
+    }
+
     async fn health_in(
         &self,
         lane: Lane,
         unit: &Unit,
         group: &TargetGroupArn,
     ) -> Result<BTreeMap<Target, Health>, Fault> {
-        let answer = read(&self.budget, unit, lane, (ELB, "DescribeTargetHealth"), || {
+        let what = (ELB, "DescribeTargetHealth");
+        let ask = || {
             self.clients
                 .elb
                 .describe_target_health()
                 .target_group_arn(group.as_str())
                 .send()
-        })
-        .await?;
-        let state = |told: &elb::TargetHealthDescription| {
-            let target = convert::target(told.target.as_ref()?)?;
-            let health = told.target_health.as_ref()?;
-            let reason = health.reason.as_ref().map(|reason| reason.as_str().to_owned());
-            let health = Health {
-                state: health.state.as_ref()?.as_str().to_owned(),
-                reason: reason.unwrap_or_default(),
-                description: health.description.clone().unwrap_or_default(),
-            };
-            Some((target, health))
         };
-        Ok(answer.target_health_descriptions().iter().filter_map(state).collect())
+        Ok(healths(&read(&self.budget, unit, lane, what, ask).await?))
     }
 
     /// Whether a load balancer is provisioned.

@@ -21,8 +21,8 @@ pub struct Cluster {
     groups: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
     /// Groups of which a member was seen to be deleted although it carried the group's finalizer.
     ended: BTreeSet<GroupKey>,
-    /// Members that were seen to be deleted, by the groups they stood in then.
-    deleted: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
+    /// Members that were seen to be deleted, or to name another group or class, by the groups they stood in then.
+    left: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
 }
 
 /// One thing that happened.
@@ -95,7 +95,7 @@ impl Cluster {
             bindings: BTreeMap::new(),
             groups: BTreeMap::new(),
             ended: BTreeSet::new(),
-            deleted: BTreeMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -103,11 +103,19 @@ impl Cluster {
     pub fn apply(&mut self, change: Change) -> BTreeSet<Unit> {
         let mut touched = BTreeSet::new();
         match change {
-            Change::Ingress(fact) => self.set_ingress(fact.key.clone(), Some(fact), &mut touched),
+            Change::Ingress(fact) => {
+                let key = fact.key.clone();
+                // One that is being deleted says so itself.
+                let before = self.group_of(&key).filter(|_| !fact.deleting);
+                self.set_ingress(key.clone(), Some(fact), &mut touched);
+                if let Some(group) = before.filter(|group| self.group_of(&key).as_ref() != Some(group)) {
+                    self.left.entry(group).or_default().insert(key);
+                }
+            }
             Change::IngressDeleted(key) => {
                 let left = self.groups_with(&key);
                 for group in &left {
-                    self.deleted.entry(group.clone()).or_default().insert(key.clone());
+                    self.left.entry(group.clone()).or_default().insert(key.clone());
                 }
                 self.set_ingress(key, None, &mut touched);
                 // Evidence for its own end only: the others of the group have to be seen to go too.
@@ -143,6 +151,14 @@ impl Cluster {
         self.regroup(&key);
         touched.extend(before.into_iter().map(Unit::Group));
         touched.extend(self.groups_with(&key).into_iter().map(Unit::Group));
+    }
+
+    /// The group that an Ingress belongs to.
+    fn group_of(&self, key: &ObjectKey) -> Option<GroupKey> {
+        match self.membership(&self.settings, self.ingresses.get(key)?) {
+            Membership::Member(group, _) => Some(group),
+            _ => None,
+        }
     }
 
     /// The groups in which this Ingress stands now.
@@ -252,6 +268,7 @@ impl Cluster {
 
     fn set_pod(&mut self, key: ObjectKey, fact: Option<Pod>, touched: &mut BTreeSet<Unit>) {
         let is_gone = fact.is_none();
+        touched.extend(fact.iter().flat_map(|pod| self.orphaned_gates(pod)));
         if swap(&mut self.pods, key.clone(), fact).is_none() {
             return;
         }
@@ -279,6 +296,16 @@ impl Cluster {
         for service in services {
             self.touch_ip_bindings(&key.namespace, &service, touched);
         }
+    }
+
+    /// Bindings that a Pod waits for and that are not there any more.
+    fn orphaned_gates<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = Unit> + 'a {
+        let gates = pod.gates.iter().flat_map(|gates| &gates.conditions);
+        let waits = gates.filter(|(_, condition)| *condition != Some(true));
+        let bindings = waits.map(|(name, _)| ObjectKey::new(&pod.key.namespace, name));
+        bindings
+            .filter(|key| !self.bindings.contains_key(key))
+            .map(Unit::Binding)
     }
 
     fn set_node(&mut self, name: String, fact: Option<Node>, touched: &mut BTreeSet<Unit>) {
@@ -310,7 +337,8 @@ impl Cluster {
     pub fn units(&self) -> BTreeSet<Unit> {
         let groups = self.groups.keys().cloned().map(Unit::Group);
         let bindings = self.bindings.keys().cloned().map(Unit::Binding);
-        groups.chain(bindings).chain([Unit::Network]).collect()
+        let orphaned = self.pods.values().flat_map(|pod| self.orphaned_gates(pod));
+        groups.chain(bindings).chain(orphaned).chain([Unit::Network]).collect()
     }
 
     /// A group, and the bindings of its target groups.
@@ -345,18 +373,20 @@ impl Cluster {
     /// The group is gone.
     pub fn forget_end(&mut self, group: &GroupKey) {
         self.ended.remove(group);
-        self.deleted.remove(group);
+        self.left.remove(group);
     }
 
-    /// Whether this process saw a member of the group being deleted.
-    pub fn was_seen_deleted(&self, group: &GroupKey, member: &ObjectKey) -> bool {
-        self.deleted.get(group).is_some_and(|deleted| deleted.contains(member))
+    /// Whether this process saw a member of the group being deleted, or taken out of it by whoever owns it.
+    pub fn was_seen_to_leave(&self, group: &GroupKey, member: &ObjectKey) -> bool {
+        self.left.get(group).is_some_and(|left| left.contains(member))
     }
 
-    /// Forgets which members of the group were deleted, but for those of which something is still `remembered`.
-    pub fn forget_deleted(&mut self, group: &GroupKey, remembered: impl Fn(&ObjectKey) -> bool) {
-        if let Some(deleted) = self.deleted.get_mut(group) {
-            deleted.retain(remembered);
+    /// Forgets which members left the group, but for those of which something is still `remembered`, and that are not back.
+    pub fn forget_left(&mut self, group: &GroupKey, remembered: impl Fn(&ObjectKey) -> bool) {
+        let mut left = self.left.remove(group).unwrap_or_default();
+        left.retain(|member| remembered(member) && self.group_of(member).as_ref() != Some(group));
+        if !left.is_empty() {
+            self.left.insert(group.clone(), left);
         }
     }
 
@@ -373,6 +403,11 @@ impl Cluster {
     /// A Pod.
     pub fn pod(&self, key: &ObjectKey) -> Option<&Pod> {
         self.pods.get(key)
+    }
+
+    /// All Pods, by name.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
     }
 
     /// The Pods of a namespace, by name.

@@ -21,13 +21,15 @@ pub struct Gate {
     uid: String,
     /// Type of the condition.
     condition: String,
+    /// Whether the condition is true; `None` while there is none.
+    pub is_true: Option<bool>,
 }
 
 impl Gate {
     /// The gate of a Pod for a binding of that name; `None` without one.
     pub fn of(pod: &Pod, binding: &str) -> Option<Self> {
-        pod.gate(binding)?;
         Some(Self {
+            is_true: pod.gate(binding)?,
             pod: pod.key.clone(),
             uid: pod.gates.as_ref()?.uid.clone(),
             condition: format!("{GATE}{binding}"),
@@ -48,21 +50,25 @@ impl Writer {
         message: &str,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        // Conditions are merged by their type, and the UID is a precondition.
+        let mut condition = json!({
+            "type": gate.condition,
+            "status": if is_true { "True" } else { "False" },
+            "reason": reason,
+            "message": message,
+        });
+        if gate.is_true != Some(is_true) {
+            condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        }
+        // Conditions are merged by their type; a UID cannot be changed, so another Pod of that name is not touched.
         let patch = Patch::Strategic(json!({
             "metadata": { "uid": gate.uid },
-            "status": { "conditions": [{
-                "type": gate.condition,
-                "status": if is_true { "True" } else { "False" },
-                "reason": reason,
-                "message": message,
-                "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            }] },
+            "status": { "conditions": [condition] },
         }));
         let api: Api<SlimPod> = Api::namespaced(self.client().clone(), &gate.pod.namespace);
         let params = PatchParams::default();
         match self.of_binding(api.patch_status(&gate.pod.name, &params, &patch)).await {
-            Err(Fault::Missing | Fault::Conflict) => Ok(()),
+            Err(Fault::Missing) => Ok(()),
+            Err(Fault::Rejected(why)) if why.contains("metadata.uid") => Ok(()),
             answer => answer.map(|_| ()),
         }
     }

@@ -63,7 +63,7 @@ pub fn still_there(cluster: &Cluster, binding: &TargetGroupBinding, registered: 
 }
 
 /// Of targets that are not wanted any more, those whose end somebody asked for as far as can be seen: an EndpointSlice still
-/// lists them and their pod is there, or their node is.
+/// lists them and their pod is there, or their node is. An address that a pod elsewhere has by now is nobody's to keep.
 pub fn seen_to_end(cluster: &Cluster, binding: &TargetGroupBinding, targets: &BTreeSet<Target>) -> BTreeSet<Target> {
     let service = ObjectKey::new(&binding.key.namespace, &binding.service);
     let is_there = |endpoint: &&Endpoint| {
@@ -74,7 +74,10 @@ pub fn seen_to_end(cluster: &Cluster, binding: &TargetGroupBinding, targets: &BT
         pod.is_some_and(|pod| cluster.pod(&pod).is_some())
     };
     let endpoints = cluster.slices_of(&service).flat_map(|slice| &slice.endpoints);
-    let addresses: BTreeSet<IpAddr> = endpoints.filter(is_there).map(|endpoint| endpoint.address).collect();
+    let others = cluster.pods().filter(|pod| pod.key.namespace != service.namespace);
+    let taken = others.flat_map(|pod| [Some(pod.ip), pod.second_ip]).flatten();
+    let listed = endpoints.filter(is_there).map(|endpoint| endpoint.address);
+    let addresses: BTreeSet<IpAddr> = listed.chain(taken).collect();
     let instances: BTreeSet<&InstanceId> = cluster.nodes().filter_map(|node| node.instance.as_ref()).collect();
     let seen = |target: &&Target| match target {
         Target::Instance(instance, _) => instances.contains(instance),

@@ -46,6 +46,8 @@ pub struct Breaker {
     targets_shrunk: Option<Instant>,
     /// What each unit would have deleted without evidence: when that came up, and how much at most.
     counted: BTreeMap<Unit, (Instant, usize)>,
+    /// Those that were done, and when they came up.
+    done: Vec<(Instant, usize)>,
     /// Units whose deletions are held.
     held: BTreeSet<Unit>,
     /// Units of which somebody said that what is gone is to be deleted, until it is.
@@ -74,9 +76,19 @@ impl Breaker {
         }
     }
 
-    /// A unit may have lost something that nobody saw go.
-    pub fn suspect(&mut self, unit: Unit) {
+    fn suspect(&mut self, unit: Unit) {
         self.suspected.insert(unit, self.vanishings);
+    }
+
+    /// Deletions of a unit were held when the process before this one ended; and they were confirmed since, or not.
+    pub fn go_on(&mut self, unit: Unit, is_confirmed: bool) {
+        self.suspect(unit.clone());
+        let known = if is_confirmed {
+            &mut self.confirmed
+        } else {
+            &mut self.held
+        };
+        known.insert(unit);
     }
 
     /// How often lists lacked something until now.
@@ -106,8 +118,13 @@ impl Breaker {
     /// Whether so many deletions of a unit without evidence are held. `seen` is how often lists had lacked something when
     /// they were counted, `owned` how much there is.
     pub fn holds(&mut self, unit: &Unit, seen: u64, deletions: usize, owned: usize) -> bool {
+        let now = Instant::now();
+        self.counted.retain(|_, (at, _)| now - *at < WINDOW);
+        self.done.retain(|(at, _)| now - *at < WINDOW);
         if deletions == 0 {
-            self.held.remove(unit);
+            let was_held = self.held.remove(unit);
+            let counted = self.counted.remove(unit).filter(|_| !was_held);
+            self.done.extend(counted);
             self.confirmed.remove(unit);
             if self.suspected.get(unit).is_some_and(|at| *at <= seen) {
                 self.suspected.remove(unit);
@@ -120,11 +137,9 @@ impl Breaker {
         if self.held.contains(unit) {
             return true;
         }
-        let now = Instant::now();
-        self.counted.retain(|_, (at, _)| now - *at < WINDOW);
         let count = self.counted.entry(unit.clone()).or_insert((now, 0));
         count.1 = count.1.max(deletions);
-        let recent: usize = self.counted.values().map(|(_, count)| count).sum();
+        let recent: usize = self.counted.values().chain(&self.done).map(|(_, count)| count).sum();
         if recent <= FEW.max(owned / SHARE) {
             return false;
         }
@@ -178,8 +193,9 @@ impl Task<'_> {
         let (seen, suspects) = (notes.breaker.vanishings(), notes.breaker.suspects(&self.unit));
         let shrunk = notes.breaker.shrunk(&self.unit).is_some();
         let unseen = |member: &&ObjectKey| match cluster.ingress(member) {
-            None => shrunk || !cluster.was_seen_deleted(self.key, member),
-            Some(ingress) => suspects && (shrunk || !ingress.deleting),
+            _ if shrunk => true,
+            None => !cluster.was_seen_to_leave(self.key, member),
+            Some(ingress) => suspects && !ingress.deleting && !cluster.was_seen_to_leave(self.key, member),
         };
         let wishes = &self.memory.contributions;
         let mut gone: BTreeSet<&ObjectKey> = wishes.keys().filter(|member| !built.active.contains(member)).collect();
@@ -250,6 +266,10 @@ mod tests {
             "two in a hundred of what is owned"
         );
         assert!(breaker.holds(&unit("e"), 0, 1, 1000));
+        tokio::time::advance(WINDOW).await;
+        assert!(!breaker.holds(&unit("f"), 0, 5, 100) && !breaker.holds(&unit("f"), 0, 0, 100));
+        assert!(breaker.holds(&unit("f"), 0, 1, 100), "those were done a moment ago");
+        breaker.holds(&unit("f"), 0, 0, 100);
         breaker.confirm(unit("e"));
         assert!(!breaker.holds(&unit("e"), 0, 9, 1000) && breaker.held() == 0);
         assert!(!breaker.holds(&unit("e"), 0, 0, 1000));

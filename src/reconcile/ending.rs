@@ -27,6 +27,9 @@ impl Task<'_> {
         if self.is_proven() {
             self.memory.observed.attempted.clear();
         }
+        if !built.active.is_empty() {
+            self.memory.confirmed_before = self.controller.notes().group(self.key).confirmed;
+        }
         if let Err(outcome) = self.keep(built).await {
             return outcome;
         }
@@ -78,7 +81,8 @@ impl Task<'_> {
     /// Whether a group that nobody belongs to, nor has to be taken out of, is to go: its last member was seen to be
     /// deleted, or somebody confirms that it is.
     pub(super) fn is_seen_to_end(&self) -> bool {
-        self.controller.cluster().was_seen_to_end(self.key) || self.controller.notes().group(self.key).confirmed
+        let confirmed = self.controller.notes().group(self.key).confirmed && !self.memory.confirmed_before;
+        confirmed || self.controller.cluster().was_seen_to_end(self.key)
     }
 
     /// A group that nobody belongs to, nor has to be taken out of, and that nobody saw end: what it has stays, and is known.
@@ -117,7 +121,7 @@ impl Task<'_> {
             severity: Severity::Blocking,
             code: Code::Lost,
             detail: format!(
-                "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted.",
+                "no Ingress of group {} is left, and nobody saw one being deleted, so the load balancer stays. Annotate this object with {}=true to have it deleted (remove the annotation first where it stands already).",
                 self.key,
                 super::CONFIRM_DELETION
             ),

@@ -144,7 +144,7 @@ impl Task<'_> {
             .collect();
         let last_good = &self.memory.contributions;
         let mut cluster = self.controller.cluster();
-        cluster.forget_deleted(self.key, |member| last_good.contains_key(member));
+        cluster.forget_left(self.key, |member| last_good.contains_key(member));
         let build = |kept: &BTreeSet<ObjectKey>| {
             ingress::build(&BuildInput {
                 settings: &self.controller.settings,

@@ -215,6 +215,8 @@ impl Controller {
                 },
                 () = &mut won, if !leading => {
                     leading = true;
+                    // What vanished while another process led was its matter; what this list lacks is ours.
+                    self.notes().breaker = Breaker::default();
                     listing = watches.list_again();
                     missing = Kind::all();
                 }
@@ -246,7 +248,17 @@ impl Controller {
                 touched
             }
             Seen::Synced(..) => BTreeSet::new(),
-            Seen::LoadBalancer(object) => self.see_object(&object).into_iter().collect(),
+            Seen::LoadBalancer(object) => {
+                let (unit, confirms) = self.see_object(&object);
+                if confirms {
+                    let mut notes = self.notes();
+                    for unit in self.cluster().units_of(&group_of(&object.spec.group)) {
+                        notes.breaker.confirm(unit.clone());
+                        self.wake(unit, Duration::ZERO);
+                    }
+                }
+                unit.into_iter().collect()
+            }
             Seen::LoadBalancerGone(name) => {
                 let mut notes = self.notes();
                 let gone = notes
@@ -254,9 +266,7 @@ impl Controller {
                     .find(|(key, notes)| notes.known() && names::security_group(&self.settings.cluster, key) == name);
                 let key = gone.map(|(key, _)| key.clone());
                 key.map(|key| {
-                    // What it remembered is lost; the tags find everything again.
-                    notes.forget_group(&key);
-                    notes.group(&key).doubtful = Some(Instant::now());
+                    notes.group(&key).lost_object();
                     Unit::Group(key)
                 })
                 .into_iter()
@@ -265,16 +275,17 @@ impl Controller {
         }
     }
 
-    /// A LoadBalancer object changed: what a person wrote on it counts, our own words do not.
-    fn see_object(&self, object: &LoadBalancer) -> Option<Unit> {
+    /// A LoadBalancer object changed: what a person wrote on it counts, our own words do not. Gives the group if it is to be
+    /// looked at, and whether somebody confirms now that what vanished is to be deleted.
+    fn see_object(&self, object: &LoadBalancer) -> (Option<Unit>, bool) {
         let key = group_of(&object.spec.group);
         let verify = object.annotations().get(crate::ingress::annotation::VERIFY).cloned();
         let confirmed = object
             .annotations()
             .get(CONFIRM_DELETION)
             .is_some_and(|value| value == "true");
-        let mut all = self.notes();
-        let notes = all.group(&key);
+        let mut notes = self.notes();
+        let notes = notes.group(&key);
         let news = notes.verify != verify || notes.confirmed != confirmed;
         let confirms = confirmed && !notes.confirmed;
         if confirms {
@@ -283,13 +294,7 @@ impl Controller {
         }
         notes.verify = verify;
         notes.confirmed = confirmed;
-        if confirms {
-            for unit in self.cluster().units_of(&key) {
-                all.breaker.confirm(unit.clone());
-                self.wake(unit, Duration::ZERO);
-            }
-        }
-        news.then_some(Unit::Group(key))
+        (news.then_some(Unit::Group(key)), confirms)
     }
 
     /// Reads what was remembered by whoever led before. It is doubted where something was in flight, and everything is when
@@ -303,7 +308,7 @@ impl Controller {
                 .lease_transitions
                 .is_some_and(|last| term - last <= 1 && last <= term)
         });
-        let mut held = Vec::new();
+        let mut held = BTreeMap::new();
         let mut next = None;
         loop {
             let (page, rest) = self.writer.list_load_balancers(next).await?;
@@ -315,13 +320,16 @@ impl Controller {
                 let notes = notes.group(&group_of(&object.spec.group));
                 notes.in_flight = !status.in_flight.is_empty();
                 notes.written = notes.in_flight.then_some(now);
+                let memory = applied.as_deref().and_then(memory::decode::<GroupMemory>);
                 let mut conditions = status.conditions.iter();
                 let tells = conditions.any(|condition| condition.reason == crate::report::HELD);
-                held.extend(tells.then(|| group_of(&object.spec.group)));
+                let is_confirmed = notes.confirmed && memory.as_ref().is_some_and(|memory| !memory.confirmed_before);
+                if tells {
+                    held.insert(group_of(&object.spec.group), is_confirmed);
+                }
                 notes.shown = Some(report::fingerprint(status));
                 // An object without a memory was made just before its maker ended, one whose memory cannot be read by a
                 // later version: nothing is known, and it is not new.
-                let memory = applied.as_deref().and_then(memory::decode::<GroupMemory>);
                 let unreadable = memory.is_none();
                 notes.doubtful = notes
                     .doubtful
@@ -339,11 +347,11 @@ impl Controller {
         }
         *lock(&self.audited) = status.audit.clone();
         let mut notes = self.notes();
-        // What was told before this process led, and confirmed, says nothing: it begins with what the objects say.
-        notes.breaker = Breaker::default();
         let cluster = self.cluster();
-        for unit in held.iter().flat_map(|key| cluster.units_of(key)) {
-            notes.breaker.suspect(unit);
+        for (key, is_confirmed) in &held {
+            for unit in cluster.units_of(key) {
+                notes.breaker.go_on(unit, *is_confirmed);
+            }
         }
         let in_flight = !status.in_flight.is_empty();
         notes.network_doubtful = (in_flight || (strangers && status.applied.is_some())).then_some(now);

@@ -35,6 +35,10 @@ pub struct GroupMemory {
     pub observed: Observed,
     /// Values of `albacore.dev/verify` that were acted upon, by object.
     pub verified: BTreeMap<String, String>,
+    /// Whether the confirmation on the group's object is from a time when the group had members: it says nothing of what
+    /// vanishes later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed_before: bool,
 }
 
 /// What is remembered of the cluster network.
@@ -50,8 +54,10 @@ pub struct NetworkMemory {
 /// What a group's tasks know beyond its memory; lost with the process, and made anew without asking AWS.
 #[derive(Clone, Debug, Default)]
 pub struct GroupNotes {
-    /// Its memory as text; `None` for a group without an object in Kubernetes.
+    /// Its memory as text.
     applied: Option<String>,
+    /// Whether it has an object in Kubernetes.
+    known: bool,
     /// How many things AWS holds for it, by that memory.
     size: usize,
     /// Problems that only the edge could find.
@@ -119,7 +125,17 @@ pub struct Refusal {
 impl GroupNotes {
     /// Whether the group has an object in Kubernetes.
     pub fn known(&self) -> bool {
-        self.applied.is_some()
+        self.known
+    }
+
+    /// Its object is gone. What AWS holds has to be proven, and the memory is written anew.
+    pub fn lost_object(&mut self) {
+        *self = Self {
+            applied: self.applied.take(),
+            size: self.size,
+            doubtful: Some(Instant::now()),
+            ..Self::default()
+        };
     }
 
     /// Its memory; empty for one that cannot be read.
@@ -130,6 +146,7 @@ impl GroupNotes {
     /// Keeps the memory that stands in the group's object, and how many things AWS holds by it.
     pub fn remember(&mut self, applied: String, size: usize) {
         self.applied = Some(applied);
+        self.known = true;
         self.size = size;
     }
 }

@@ -10,7 +10,7 @@
 use crate::{
     aws::Health,
     facts::TargetGroupBinding,
-    k8s::Gate,
+    k8s::{Fault, Gate},
     model::*,
     network,
     reconcile::{Controller, Outcome, queue::Generation, state::Arriving},
@@ -37,6 +37,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 pub struct Polls {
     /// When the first target went in for which a pod may wait, and the last one.
     registered: Option<(Instant, Instant)>,
+    /// Time between health checks, once that was looked up.
+    interval: Option<Duration>,
     /// When AWS was last asked.
     asked: Option<Instant>,
     /// What was last written of each pod.
@@ -66,7 +68,6 @@ impl Polls {
 struct Gated {
     gate: Gate,
     target: Target,
-    condition: Option<bool>,
 }
 
 impl Controller {
@@ -80,66 +81,66 @@ impl Controller {
         generation: &mut Generation,
     ) -> Result<(), Outcome> {
         let gated = self.gated(binding);
-        if gated.iter().all(|gated| gated.condition == Some(true)) {
+        if gated.iter().all(|gated| gated.gate.is_true == Some(true)) {
             self.notes().binding(&binding.key).polls = Polls::default();
             return Ok(());
         }
-        let pods: BTreeSet<&ObjectKey> = gated.iter().map(|gated| &gated.gate.pod).collect();
-        {
+        let fresh = gated.iter().filter(|gated| gated.gate.is_true.is_none());
+        let news: Vec<(&Gated, Health)> = {
             let mut notes = self.notes();
             let told = &mut notes.binding(&binding.key).polls.told;
+            let pods: BTreeSet<&ObjectKey> = gated.iter().map(|gated| &gated.gate.pod).collect();
             told.retain(|pod, _| pods.contains(pod));
-        }
-        let fresh = gated.iter().filter(|gated| gated.condition.is_none());
-        self.tell(binding, fresh.map(|gated| (gated, Health::registering())))
-            .await?;
-        let interval = self.check_interval(binding);
-        let due = self.notes().binding(&binding.key).polls.due(interval);
+            let untold = fresh.filter(|gated| !told.contains_key(&gated.gate.pod));
+            untold.map(|gated| (gated, Health::registering())).collect()
+        };
+        self.tell(binding, news).await?;
+        let due = self.next_poll(binding);
         if due > Instant::now() {
             return Err(waiting(due));
         }
         let unit = Unit::Binding(binding.key.clone());
         let group = TargetGroupArn::from(binding.target_group.as_str());
-        let health = tokio::select! {
-            biased;
-            // A target that leaves does not wait for an answer about others.
-            () = generation.superseded() => return Err(Outcome::Superseded),
-            health = self.aws.health(&unit, &group) => health.map_err(|fault| self.lost(binding, &fault))?,
+        // A target that leaves does not wait until it can be asked about others.
+        let asked = self.aws.health_unless(&unit, &group, generation.superseded()).await;
+        let Some(health) = asked.map_err(|fault| self.lost(binding, &fault))? else {
+            return Err(Outcome::Superseded);
         };
-        self.notes().binding(&binding.key).polls.asked = Some(Instant::now());
-        let known: Vec<(&Gated, Health)> = gated
-            .iter()
-            .filter_map(|gated| Some((gated, health.get(&gated.target)?.clone())))
-            .collect();
-        let all = known.len() == gated.len() && known.iter().all(|(_, health)| health.is_healthy());
-        self.tell(binding, known.into_iter()).await?;
-        if all {
-            return Ok(());
-        }
-        Err(waiting(self.notes().binding(&binding.key).polls.due(interval)))
+        let news: Vec<(&Gated, Health)> = {
+            let mut notes = self.notes();
+            let polls = &mut notes.binding(&binding.key).polls;
+            polls.asked = Some(Instant::now());
+            let known = gated
+                .iter()
+                .filter_map(|gated| Some((gated, health.get(&gated.target)?.clone())));
+            let is_told = |(gated, health): &(&Gated, Health)| {
+                gated.gate.is_true == Some(health.is_healthy())
+                    && (health.is_healthy() || polls.told.get(&gated.gate.pod) == Some(health))
+            };
+            known.filter(|known| !is_told(known)).collect()
+        };
+        self.tell(binding, news).await?;
+        // Until the watch shows that none waits any more.
+        Err(waiting(self.next_poll(binding)))
     }
 
-    /// The binding is gone: nobody waits for it any more.
+    /// A binding is gone: nobody waits for it any more.
     ///
     /// # Errors
     /// What the API server said.
-    pub(super) async fn open_gates(&self, binding: &TargetGroupBinding) -> Result<(), Outcome> {
-        let waiting: Vec<Gate> = {
+    pub(super) async fn open_gates(&self, binding: &ObjectKey) -> Result<(), Outcome> {
+        let gates: Vec<Gate> = {
             let cluster = self.cluster();
-            let pods = cluster.pods_in(&binding.key.namespace);
-            let waits = pods.filter(|pod| {
-                pod.gate(&binding.key.name)
-                    .is_some_and(|condition| condition != Some(true))
-            });
-            waits.filter_map(|pod| Gate::of(pod, &binding.key.name)).collect()
+            let pods = cluster.pods_in(&binding.namespace);
+            pods.filter_map(|pod| Gate::of(pod, &binding.name)).collect()
         };
-        for gate in waiting {
+        for gate in gates.iter().filter(|gate| gate.is_true != Some(true)) {
+            let now = self.clock.now();
             let written = self
                 .writer
-                .set_gate(&gate, true, "", "Target Group Binding is deleted", self.clock.now());
-            written
-                .await
-                .map_err(Outcome::said_no(format_args!("the condition of Pod {}", gate.pod)))?;
+                .set_gate(gate, true, "", "Target Group Binding is deleted", now)
+                .await;
+            written.map_err(Outcome::said_no(format_args!("the condition of Pod {}", gate.pod)))?;
         }
         Ok(())
     }
@@ -154,64 +155,51 @@ impl Controller {
         let cluster = self.cluster();
         let places = network::places(&cluster, binding).ok().flatten().unwrap_or_default();
         let gated = |place: network::Place| {
-            let pod = cluster.pod(place.pod.as_ref()?)?;
-            let condition = pod.gate(&binding.key.name)?;
-            let gate = Gate::of(pod, &binding.key.name)?;
-            registered.contains(&place.target).then_some(Gated {
-                gate,
-                target: place.target,
-                condition,
-            })
+            let gate = Gate::of(cluster.pod(place.pod.as_ref()?)?, &binding.key.name)?;
+            let target = place.target;
+            registered.contains(&target).then_some(Gated { gate, target })
         };
         places.into_iter().filter_map(gated).collect()
     }
 
-    /// Time between the health checks of a binding's targets.
-    fn check_interval(&self, binding: &TargetGroupBinding) -> Duration {
-        let notes = self.notes();
-        let memory = binding
-            .group
-            .as_ref()
-            .and_then(|key| notes.find_group(key))
-            .map(|notes| notes.memory());
-        let groups = memory.into_iter().flat_map(|memory| memory.observed.target_groups);
-        let mut ours = groups.filter(|group| group.arn.as_str() == binding.target_group);
-        let seconds = ours.next().map(|ours| ours.group.health_check.interval_seconds);
-        let interval = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        interval.map_or(INTERVAL, Duration::from_secs)
+    /// When AWS is to be asked next how the targets of a binding are.
+    fn next_poll(&self, binding: &TargetGroupBinding) -> Instant {
+        let mut notes = self.notes();
+        let interval = notes.binding(&binding.key).polls.interval.unwrap_or_else(|| {
+            let memory = binding
+                .group
+                .as_ref()
+                .and_then(|key| notes.find_group(key))
+                .map(|notes| notes.memory());
+            let groups = memory.into_iter().flat_map(|memory| memory.observed.target_groups);
+            let mut ours = groups.filter(|group| group.arn.as_str() == binding.target_group);
+            let seconds = ours.next().map(|ours| ours.group.health_check.interval_seconds);
+            let interval = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            interval.map_or(INTERVAL, Duration::from_secs)
+        });
+        let polls = &mut notes.binding(&binding.key).polls;
+        polls.interval = Some(interval);
+        polls.due(interval)
     }
 
-    /// Writes how targets are into the conditions of their pods, where that is news.
-    async fn tell<'a>(
-        &self,
-        binding: &TargetGroupBinding,
-        found: impl Iterator<Item = (&'a Gated, Health)>,
-    ) -> Result<(), Outcome> {
-        let news: Vec<(&Gated, Health)> = {
-            let notes = self.notes();
-            let told = notes.find_binding(&binding.key).map(|notes| &notes.polls.told);
-            let is_told = |(gated, health): &(&Gated, Health)| {
-                gated.condition == Some(health.is_healthy())
-                    && (health.is_healthy() || told.and_then(|told| told.get(&gated.gate.pod)) == Some(health))
-            };
-            found.filter(|found| !is_told(found)).collect()
-        };
+    /// Writes how targets are into the conditions of their pods. What could not be written is written with the next answer.
+    async fn tell(&self, binding: &TargetGroupBinding, news: Vec<(&Gated, Health)>) -> Result<(), Outcome> {
         let now = self.clock.now();
-        let writes = news.iter().map(|(gated, health)| async move {
+        let writes = news.iter().map(|(gated, health)| {
             let (reason, message) = (&health.reason, &health.description);
-            let written = self
-                .writer
+            self.writer
                 .set_gate(&gated.gate, health.is_healthy(), reason, message, now)
-                .await;
-            written.map_err(Outcome::said_no(format_args!(
-                "the condition of Pod {}",
-                gated.gate.pod
-            )))
         });
-        futures::future::try_join_all(writes).await?;
+        let written = futures::future::join_all(writes).await;
         let mut notes = self.notes();
         let told = &mut notes.binding(&binding.key).polls.told;
-        told.extend(news.into_iter().map(|(gated, health)| (gated.gate.pod.clone(), health)));
+        for ((gated, health), written) in news.into_iter().zip(written) {
+            match written {
+                Ok(()) => drop(told.insert(gated.gate.pod.clone(), health)),
+                Err(Fault::Deposed) => return Err(Outcome::Deposed),
+                Err(error) => tracing::warn!(pod = %gated.gate.pod, %error, "the condition could not be written"),
+            }
+        }
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl Controller {
         let Some(binding) = self.cluster().binding(key).cloned() else {
             self.notes().forget_binding(key);
             self.aws.forget(&Unit::Binding(key.clone()));
-            return Outcome::Settled;
+            return self.open_gates(key).await.err().unwrap_or(Outcome::Settled);
         };
         if binding.deleting {
             return self.release(&binding).await;
@@ -76,7 +76,7 @@ impl Controller {
         if binding.group.is_none() || !binding.finalizers.contains(BINDING_FINALIZER) {
             return Outcome::Settled;
         }
-        if let Err(outcome) = self.open_gates(binding).await {
+        if let Err(outcome) = self.open_gates(&binding.key).await {
             return outcome;
         }
         match self.writer.release_binding(&binding.key).await {
@@ -184,7 +184,11 @@ impl Controller {
         let mut wanted: BTreeSet<Target> =
             targets.unwrap_or_else(|| network::still_there(&self.cluster(), binding, &observed.registered));
         let unseen = self.vanished_targets(binding, &observed.registered - &wanted);
-        let held = self.holds_targets(binding, seen, unseen.len());
+        // Those that come in their place make up for them: that is a rollout.
+        let lost = unseen
+            .len()
+            .saturating_sub(wanted.difference(&observed.registered).count());
+        let held = self.holds_targets(binding, seen, lost);
         if held {
             wanted.extend(unseen);
         }

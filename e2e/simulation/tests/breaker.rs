@@ -129,6 +129,50 @@ async fn many_members_that_vanish_unseen_keep_what_they_have_until_somebody_conf
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_confirmation_says_nothing_of_what_vanishes_later() {
+    let mut bed = bed().await;
+    (2..MEMBERS).for_each(|number| bed.lose_ingress("shop", &format!("m{number}")));
+    bed.settle().await;
+    confirm(&bed);
+    bed.settle().await;
+    assert_eq!(bed.holds(), (2, 2, 3, 3));
+    bed.stop().await;
+    (0..2).for_each(|number| bed.lose_ingress("shop", &format!("m{number}")));
+    bed.start();
+    bed.settle().await;
+    assert_eq!(bed.holds(), (2, 2, 3, 3), "the annotation is old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_vanish_with_the_groups_object_keep_what_they_have() {
+    let bed = bed().await;
+    let before = picture::of(&bed);
+    bed.lose(
+        "albacore.dev/v1alpha1",
+        "LoadBalancer",
+        "",
+        ["k8s-shop-42b54e90b8".to_owned()],
+    );
+    (2..MEMBERS).for_each(|number| bed.lose_ingress("shop", &format!("m{number}")));
+    bed.settle().await;
+    assert_eq!(bed.take_calls().writes(), [""; 0]);
+    (2..MEMBERS).for_each(|number| bed.apply(member(number).object()));
+    bed.settle().await;
+    assert_eq!(picture::difference(&before, &picture::of(&bed)), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_moves_elsewhere_while_others_are_held_is_let_go() {
+    let bed = bed().await;
+    (2..MEMBERS).for_each(|number| bed.lose_ingress("shop", &format!("m{number}")));
+    bed.settle().await;
+    bed.apply(member(1).annotated("group.name", "elsewhere").object());
+    bed.settle().await;
+    assert_eq!(bed.holds(), (3, 3, MEMBERS + 1, MEMBERS + 1));
+    assert_eq!(held(&bed).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_few_are_deleted_and_a_restart_notices_what_vanished_meanwhile() {
     let mut bed = bed().await;
     bed.lose_ingress("shop", "m7");

@@ -97,6 +97,11 @@ async fn a_gate_goes_on_over_a_restart_and_opens_when_its_binding_goes() {
     bed.start();
     sleep(Duration::from_secs(60)).await;
     assert_eq!(condition(&bed, &pod)["status"], "False");
+    // Another one waits for its node when the binding goes.
+    let mut late = bed.get("v1", "Pod", "shop", &pod).expect("a pod");
+    late["metadata"] = json!({"namespace": "shop", "name": "late"});
+    let status = std::mem::replace(&mut late["status"], json!({"phase": "Pending"}));
+    bed.apply(late.clone());
     bed.delete_ingress("shop", "pods");
     bed.settle().await;
     let told = condition(&bed, &pod);
@@ -104,4 +109,23 @@ async fn a_gate_goes_on_over_a_restart_and_opens_when_its_binding_goes() {
         (&told["status"], &told["message"]),
         (&json!("True"), &json!("Target Group Binding is deleted"))
     );
+    late["status"] = status;
+    late["status"]["conditions"] = json!([]);
+    bed.apply(late);
+    bed.settle().await;
+    assert_eq!(condition(&bed, "late")["status"], "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_terminating_is_drained_whatever_its_slice_says() {
+    let (bed, pod) = bed(Options::default()).await;
+    bed.settle().await;
+    let mut held = bed.get("v1", "Pod", "shop", &pod).expect("a pod");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    bed.apply(held);
+    bed.settle().await;
+    bed.take_calls();
+    bed.delete("v1", "Pod", "shop", &pod);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bed.take_calls().writes().first(), Some(&"DeregisterTargets"));
 }

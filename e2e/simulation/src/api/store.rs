@@ -186,11 +186,13 @@ impl Store {
             );
             return Err(Refusal::new(409, "Conflict", message));
         }
-        let uid = &old["metadata"]["uid"];
         let meant = &new["metadata"]["uid"];
-        if meant.is_string() && meant != uid {
-            let message = format!("Precondition failed: UID in precondition: {meant}, UID in object meta: {uid}");
-            return Err(Refusal::new(409, "Conflict", message));
+        if meant.is_string() && *meant != old["metadata"]["uid"] {
+            let message = format!(
+                "{} \"{}\" is invalid: metadata.uid: Invalid value: {meant}: field is immutable",
+                place.0.plural, place.2
+            );
+            return Err(Refusal::new(422, "Invalid", message));
         }
         if status {
             let status = new.get("status").cloned();
