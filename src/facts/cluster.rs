@@ -22,7 +22,7 @@ pub struct Cluster {
     /// Groups of which a member was seen to be deleted although it carried the group's finalizer.
     ended: BTreeSet<GroupKey>,
     /// Members that were seen to be deleted, or to name another group or class, by the groups they stood in then.
-    left: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
+    pub(super) left: BTreeMap<GroupKey, BTreeSet<ObjectKey>>,
 }
 
 /// One thing that happened.

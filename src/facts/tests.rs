@@ -211,11 +211,13 @@ fn about(change: &Change) -> (u8, String) {
     }
 }
 
+/// What they come to; who was seen to leave is no fact but its history.
 fn cluster(changes: &[Change]) -> Cluster {
     let mut cluster = Cluster::new(settings());
     for change in changes {
         cluster.apply(change.clone());
     }
+    cluster.left.clear();
     cluster
 }
 

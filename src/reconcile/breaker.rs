@@ -273,7 +273,7 @@ mod tests {
         breaker.confirm(unit("e"));
         assert!(!breaker.holds(&unit("e"), 0, 9, 1000) && breaker.held() == 0);
         assert!(!breaker.holds(&unit("e"), 0, 0, 1000));
-        assert!(breaker.holds(&unit("e"), 0, 9, 1000), "confirmed once");
+        assert!(breaker.holds(&unit("e"), 0, 9, 100), "confirmed once");
     }
 
     #[test]
