@@ -1,14 +1,18 @@
 //! What a cluster uses of ALBC that albacore does not act upon yet.
 
-use super::{Fault, fault::timed};
-use k8s_openapi::api::core::v1::Service;
+use super::{Fault, custom, fault::timed};
+use crate::{facts, model::TargetType};
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
+    core::PartialObjectMeta,
 };
 
 /// ALBC's finalizer on the Services that it makes network load balancers for.
 const SERVICE_FINALIZER: &str = "service.k8s.aws/resources";
+/// The label that has pods of a namespace wait for their target groups.
+const READINESS_GATES: &str = "elbv2.k8s.aws/pod-readiness-gate-inject=enabled";
 /// Objects of one page.
 const PAGE: u32 = 500;
 
@@ -42,6 +46,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
             _ => break,
         }
     }
+    found.extend(ungated(client, namespace).await?);
     let classes = ApiResource {
         group: "gateway.networking.k8s.io".to_owned(),
         version: "v1".to_owned(),
@@ -64,6 +69,28 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Result<Vec<Stri
                 .filter(ours)
                 .map(|class| format!("GatewayClass {}: its Gateways are not served", class.name_any()));
             found.extend(told);
+        }
+    }
+    Ok(found)
+}
+
+/// Namespaces that want readiness gates, also for bindings whose targets nobody registers.
+async fn ungated(client: &Client, only: Option<&str>) -> Result<Vec<String>, Fault> {
+    let mut found = Vec::new();
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let labelled = timed(namespaces.list_metadata(&ListParams::default().labels(READINESS_GATES))).await?;
+    let names = labelled.iter().map(ResourceExt::name_any);
+    for name in names.filter(|name| only.is_none_or(|only| only == name)) {
+        let bindings: Api<custom::TargetGroupBinding> = Api::namespaced(client.clone(), &name);
+        let listed = timed(bindings.list(&ListParams::default())).await?;
+        let is_untended = |binding: custom::TargetGroupBinding| {
+            let binding = facts::TargetGroupBinding::from(binding);
+            binding.target_type == Some(TargetType::Ip) && binding.group.is_none()
+        };
+        if listed.into_iter().any(is_untended) {
+            found.push(format!(
+                "Namespace {name}: its new pods get no readiness gates for TargetGroupBindings that no Ingress made"
+            ));
         }
     }
     Ok(found)

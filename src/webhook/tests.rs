@@ -66,11 +66,11 @@ pub(super) fn service(name: &str, selector: &Value) -> Value {
     json!({ "metadata": { "name": name, "namespace": "shop" }, "spec": { "selector": selector, "ports": [{ "port": 80 }] } })
 }
 
-/// A binding of `shop`.
+/// A binding of `shop`, as albacore makes them.
 pub(super) fn binding(name: &str, service: &str, target_type: &str) -> Value {
     json!({
         "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "TargetGroupBinding",
-        "metadata": { "name": name, "namespace": "shop" },
+        "metadata": { "name": name, "namespace": "shop", "labels": { "ingress.k8s.aws/stack": "shop" } },
         "spec": { "targetGroupARN": "arn", "targetType": target_type, "serviceRef": { "name": service, "port": 80 } },
     })
 }
