@@ -95,3 +95,55 @@ async fn ungated(client: &Client, only: Option<&str>) -> Result<Vec<String>, Fau
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use std::convert::Infallible;
+
+    /// A cluster with two namespaces that want gates; in one of them a user made a binding.
+    fn client() -> Client {
+        let binding = |name: &str, labels: Value| {
+            json!({
+                "metadata": { "name": name, "namespace": "shop", "labels": labels },
+                "spec": { "targetGroupARN": "arn", "targetType": "ip", "serviceRef": { "name": "web", "port": 80 } },
+            })
+        };
+        let ours = binding("k8s-shop-web", json!({ "ingress.k8s.aws/stack": "shop" }));
+        let bindings = "/apis/elbv2.k8s.aws/v1beta1/namespaces";
+        let answers = [
+            ("/api/v1/services".to_owned(), json!([])),
+            (
+                "/api/v1/namespaces".to_owned(),
+                json!([{ "metadata": { "name": "blog" } }, { "metadata": { "name": "shop" } }]),
+            ),
+            (format!("{bindings}/blog/targetgroupbindings"), json!([ours])),
+            (
+                format!("{bindings}/shop/targetgroupbindings"),
+                json!([ours, binding("mine", json!({}))]),
+            ),
+            ("/apis/gateway.networking.k8s.io/v1/gatewayclasses".to_owned(), json!([])),
+        ];
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let path = request.uri().path();
+            let found = answers.iter().find(|(known, _)| path == known);
+            let items = found.unwrap_or_else(|| panic!("{path}")).1.clone();
+            let list = json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items });
+            let answer = Response::new(Body::from(list.to_string().into_bytes()));
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn gates_that_nobody_opens_are_told() {
+        let found = survey(&client(), None).await.unwrap();
+        assert_eq!(
+            found,
+            ["Namespace shop: its new pods get no readiness gates for TargetGroupBindings that no Ingress made"]
+        );
+    }
+}
