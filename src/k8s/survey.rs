@@ -125,7 +125,10 @@ mod tests {
                 format!("{bindings}/shop/targetgroupbindings"),
                 json!([ours, binding("mine", json!({}))]),
             ),
-            ("/apis/gateway.networking.k8s.io/v1/gatewayclasses".to_owned(), json!([])),
+            (
+                "/apis/gateway.networking.k8s.io/v1/gatewayclasses".to_owned(),
+                json!([]),
+            ),
         ];
         let service = tower::service_fn(move |request: Request<Body>| {
             let path = request.uri().path();
