@@ -303,6 +303,9 @@ fn values_of_albcs_chart_are_taken() {
         "webhookNamespaceSelectors": null,
         "webhookTLS": {"caCert": null, "cert": null, "key": null},
         "objectSelector": {"matchExpressions": null, "matchLabels": null},
+        "podMutatorWebhookConfig": {"failurePolicy": null, "timeoutSeconds": null},
+        "extraVolumes": null,
+        "extraVolumeMounts": null,
         "syncPeriod": "1h",
         "enableShield": false,
     }));
@@ -463,7 +466,7 @@ fn the_webhook_is_asked_about_pods_that_a_label_names_and_never_about_albacore()
         (&json!(443), &json!("webhook-server"))
     );
     assert_eq!(
-        named(&objects, "Secret", "albacore-webhook-tls")["data"],
+        named(&objects, "Secret", "albacore-webhook-keys")["data"],
         Value::Null,
         "albacore writes it"
     );
@@ -491,12 +494,45 @@ fn the_webhook_is_asked_about_pods_that_a_label_names_and_never_about_albacore()
         selectors(&old).keys().all(|name| !name.contains("deregister")),
         "it knows no sleep"
     );
-    let none = all(&json!({"webhook": {"enabled": false}}));
-    assert_eq!(
-        of(&none, "MutatingWebhookConfiguration").len() + of(&none, "Secret").len(),
-        0
-    );
-    assert!(!arguments(&none).iter().any(|argument| argument.contains("webhook")));
+}
+
+#[test]
+fn without_a_webhook_nothing_of_it_is_there() {
+    let neither = json!({"enablePodReadinessGateInject": false});
+    // `helm upgrade --reuse-values`, from a release that knew no webhook.
+    let older = json!({
+        "webhook": null, "webhookTLS": null, "webhookBindPort": null, "podMutatorWebhookConfig": null,
+        "objectSelector": null, "webhookNamespaceSelectors": null, "certManager": null, "enableCertManager": null,
+        "deregisterSeconds": null,
+    });
+    for (kubernetes, values) in [
+        ("1.36", &json!({"webhook": {"enabled": false}})),
+        ("1.29", &neither),
+        ("1.36", &older),
+    ] {
+        let none = render_for(kubernetes, values).unwrap_or_else(|refused| panic!("{values}: {refused}"));
+        for object in &none {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            assert!(!name.contains("webhook"), "{values}: {object}");
+        }
+        assert!(
+            !pod(&none).to_string().contains("webhook"),
+            "{values}: {:?}",
+            pod(&none)
+        );
+    }
+    let mut asked = older.clone();
+    asked["webhook"] = json!({"enabled": true});
+    for source in [json!({}), json!({"enableCertManager": true})] {
+        let mut values = asked.clone();
+        json_patch::merge(&mut values, &source);
+        let objects = all(&values);
+        let webhook = &the(&objects, "MutatingWebhookConfiguration")["webhooks"][0];
+        assert_eq!(
+            (&webhook["failurePolicy"], &webhook["timeoutSeconds"]),
+            (&json!("Ignore"), &json!(5))
+        );
+    }
 }
 
 #[test]
@@ -510,7 +546,7 @@ fn the_webhooks_certificate_is_albacores_own_cert_managers_or_given() {
     let rights = |kind: &str| named(&own, kind, "albacore-webhook")["rules"][0].clone();
     assert_eq!(
         (rights("Role")["resourceNames"].clone(), rights("Role")["verbs"].clone()),
-        (json!(["albacore-webhook-tls"]), json!(["get", "update"]))
+        (json!(["albacore-webhook-keys"]), json!(["get", "update"]))
     );
     assert_eq!(rights("ClusterRole")["resourceNames"], json!(["albacore-webhook"]));
 
@@ -521,6 +557,7 @@ fn the_webhooks_certificate_is_albacores_own_cert_managers_or_given() {
     let certificate = &named(&managed, "Certificate", "albacore-webhook")["spec"];
     assert_eq!(certificate["dnsNames"][0], "albacore-webhook-service.kube-system.svc");
     assert_eq!(certificate["secretName"], secret(&managed));
+    assert_eq!(secret(&managed), "albacore-webhook-cert-manager");
     assert_eq!(
         webhook(&managed)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"],
         "kube-system/albacore-webhook"
@@ -533,6 +570,7 @@ fn the_webhooks_certificate_is_albacores_own_cert_managers_or_given() {
     let given = all(&json!({"webhookTLS": {"caCert": "A", "cert": "B", "key": "C"}}));
     assert!(arguments(&given).contains(&folder));
     assert_eq!(secret(&given), the(&given, "Secret")["metadata"]["name"]);
+    assert_eq!(secret(&given), "albacore-webhook-tls");
     assert_eq!(
         the(&given, "Secret")["data"],
         json!({"ca.crt": "QQ==", "tls.crt": "Qg==", "tls.key": "Qw=="})

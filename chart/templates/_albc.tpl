@@ -35,7 +35,7 @@ targetgroupbindingMaxExponentialBackoffDelay targetgroupbindingRequeueDuration w
 {{- if (.Values.autoscaling | default dict).enabled -}}
 {{- $wrong = append $wrong "autoscaling.enabled: one replica acts and the others stand by, more do not help; leave it out and set replicaCount" -}}
 {{- end -}}
-{{- $tls := .Values.webhookTLS -}}
+{{- $tls := .Values.webhookTLS | default dict -}}
 {{- if and (or $tls.caCert $tls.cert $tls.key) (not (and $tls.caCert $tls.cert $tls.key)) -}}
 {{- $wrong = append $wrong "webhookTLS: caCert, cert and key belong together; give all three, or none for a certificate that albacore makes itself" -}}
 {{- end -}}

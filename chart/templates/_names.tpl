@@ -94,11 +94,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "albacore.webhookCertificate" -}}
 {{- if .Values.enableCertManager -}}
 cert-manager
-{{- else if .Values.webhookTLS.cert -}}
+{{- else if (.Values.webhookTLS | default dict).cert -}}
 values
 {{- else -}}
 own
 {{- end }}
+{{- end }}
+
+{{- /* The Secret with the certificate: another for each source, since each is somebody else's and of another type */ -}}
+{{- define "albacore.webhookSecret" -}}
+{{- include "albacore.webhook" . }}-{{ get (dict "own" "keys" "values" "tls" "cert-manager" "cert-manager") (include "albacore.webhookCertificate" .) }}
+{{- end }}
+
+{{- /* The labels that the webhook heeds, as keys of an object; none where there is no webhook. Values are missing where those of
+       an older release are used again. */ -}}
+{{- define "albacore.webhookLabels" -}}
+{{- $labels := dict -}}
+{{- if (.Values.webhook | default dict).enabled -}}
+{{- if ne (toString .Values.enablePodReadinessGateInject) "false" -}}
+{{- $_ := set $labels "elbv2.k8s.aws/pod-readiness-gate-inject" true -}}
+{{- end -}}
+{{- /* Before Kubernetes 1.30 an API server drops the sleep and refuses the hook that is left. */ -}}
+{{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
+{{- $_ := set $labels "albacore.dev/deregister-before-terminate" true -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $labels -}}
 {{- end }}
 
 {{- define "albacore.metricsPort" -}}

@@ -435,8 +435,8 @@ impl Cluster {
         self.bindings.values()
     }
 
-    /// The bindings that have pods with these labels as their targets: those of type ip whose Service selects them. One that
-    /// is being deleted will have no targets any more.
+    /// The bindings that have pods with these labels as their targets: those of type ip that are tended and whose Service selects
+    /// them. Nobody would open a gate for another; one that is being deleted will have no targets any more.
     pub fn bindings_of_pods<'a>(
         &'a self,
         namespace: &'a str,
@@ -448,6 +448,7 @@ impl Cluster {
         };
         in_namespace(&self.bindings, namespace)
             .filter(|binding| binding.target_type == Some(TargetType::Ip) && !binding.deleting)
+            .filter(|binding| binding.is_tended())
             .filter(selects)
     }
 

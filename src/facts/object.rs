@@ -306,6 +306,14 @@ pub struct TargetGroupBinding {
     pub generation: (i64, i64),
 }
 
+impl TargetGroupBinding {
+    /// Whether its targets are ours to register, and the gates of their pods ours to open. One that a user made is not tended;
+    /// they come with a later version.
+    pub fn is_tended(&self) -> bool {
+        self.group.is_some() && !self.target_group.is_empty()
+    }
+}
+
 /// One entry of `spec.networking.ingress`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkingRule {

@@ -43,7 +43,7 @@ impl Trust {
         }
     }
 
-    /// The bundle; `None` where there is no such configuration, and so nobody who would ask.
+    /// The bundle; `None` where there is no such configuration, or one without webhooks, and so nobody who would ask.
     ///
     /// # Errors
     /// What the API server said.
@@ -52,6 +52,9 @@ impl Trust {
             return Ok(None);
         };
         let webhooks = found.webhooks.unwrap_or_default();
+        if webhooks.is_empty() {
+            return Ok(None);
+        }
         let mut texts = webhooks.iter().map(|webhook| {
             let bundle = webhook.client_config.ca_bundle.as_ref();
             bundle.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes.0).into_owned())

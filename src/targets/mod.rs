@@ -54,8 +54,7 @@ impl Controller {
         if binding.deleting {
             return self.release(&binding).await;
         }
-        if binding.group.is_none() || binding.target_group.is_empty() {
-            // One that a user made; they come with a later version.
+        if !binding.is_tended() {
             return Outcome::Settled;
         }
         let in_line = self.bring_in_line(&binding, generation).await;

@@ -20,13 +20,14 @@ use std::{path::Path, time::Duration};
 use tokio::time::sleep;
 
 /// How often it is looked.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How soon it is looked again while something is wrong or missing: helm makes the configuration after the pods.
 const SOON: Duration = Duration::from_secs(5);
 
-/// API servers that hear of a bundle know it.
-const SPREAD: SignedDuration = SignedDuration::from_secs(60);
+/// How long ago a certificate was made that is served in place of one that API servers trust: those that hear of a bundle know
+/// it by then.
+const HEARD: SignedDuration = SignedDuration::from_secs(60);
 
 /// How often files are read.
 const READ: Duration = Duration::from_secs(10);
@@ -92,7 +93,7 @@ impl Keeper {
                 (Step::Write(keys), _) => self.trust.store(&*keys, secret).await,
                 (Step::Trust(authorities), Some(bundle)) => self.trust.trust(bundle, &authorities).await,
                 (Step::Trust(_) | Step::Rest, _) => {
-                    keys.map_or(Ok(()), |keys| self.serve(keys.current, now))?;
+                    keys.map_or(Ok(()), |keys| self.serve(keys.current, authorities, now))?;
                     return Ok(bundle.is_some());
                 }
             };
@@ -105,10 +106,12 @@ impl Keeper {
     }
 
     /// Serves it, when it is another one. One that was made a moment ago API servers may not know yet, and what is served
-    /// they do.
-    fn serve(&mut self, pair: Pair, now: Timestamp) -> Result<(), String> {
-        let is_new = now.duration_since(pair.made) < SPREAD;
-        if self.serves.as_ref().is_some_and(|serves| is_new || *serves == pair) {
+    /// they do, as long as the bundle has it.
+    fn serve(&mut self, pair: Pair, bundle: Option<&str>, now: Timestamp) -> Result<(), String> {
+        let is_new = now.duration_since(pair.made) < HEARD;
+        let is_trusted = |ca: &str| bundle.is_some_and(|bundle| bundle.contains(ca));
+        let stays = |serves: &Pair| *serves == pair || is_new && is_trusted(&serves.ca);
+        if self.serves.as_ref().is_some_and(stays) {
             return Ok(());
         }
         let exchanged = self.served.exchange(pair.certificate.as_bytes(), pair.key.as_bytes());

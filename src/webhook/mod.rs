@@ -70,7 +70,7 @@ pub async fn serve(parts: Parts, stop: impl Future<Output = ()>) -> anyhow::Resu
         match &config.certificate {
             Certificate::Files { certificate, key } => Files::new(certificate, key, served).keep(metrics).await,
             Certificate::Own { namespace, name } => {
-                let trust = Trust::new(client, namespace, &format!("{name}-tls"), name);
+                let trust = Trust::new(client, namespace, &format!("{name}-keys"), name);
                 Keeper::new(trust, names(namespace, name), served, (clock, metrics))
                     .keep()
                     .await;

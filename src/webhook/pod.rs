@@ -47,7 +47,7 @@ pub(super) struct Metadata {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
-    containers: Vec<Container>,
+    containers: Option<Vec<Container>>,
     readiness_gates: Option<Vec<Gate>>,
     termination_grace_period_seconds: Option<i64>,
 }
@@ -134,7 +134,7 @@ pub fn sleep(pod: &Pod, namespace: &str, cluster: &Cluster, usual: u32) -> Chang
     });
     let seconds = raised.or(asked).unwrap_or(usual);
     let hook = json!({ "sleep": { "seconds": seconds } });
-    for (index, container) in pod.spec.containers.iter().enumerate() {
+    for (index, container) in pod.spec.containers.iter().flatten().enumerate() {
         let lifecycle = format!("/spec/containers/{index}/lifecycle");
         match &container.lifecycle {
             None => change.set(lifecycle, json!({ "preStop": hook })),

@@ -21,7 +21,7 @@ const RENEW: Duration = Duration::from_secs(VALID.as_secs() / 3 * 2);
 /// API servers know a bundle within seconds; one of them may be cut off for a while.
 const SPREAD: Duration = Duration::from_secs(3600);
 
-/// Replicas serve what is to be served within a minute; one of them may be cut off for a while.
+/// Replicas serve what is to be served within seconds; one of them may be cut off for a while.
 const OVERLAP: Duration = Duration::from_secs(86_400);
 
 /// What replicas share in their Secret.

@@ -35,7 +35,10 @@ use tokio::{
 /// is none that starts.
 const BODY: u32 = 3 << 20;
 
-/// All bodies that are read at once: what is held of requests whatever they do.
+/// A body that needs no room: of a pod that somebody wrote by hand. As many as there are connections are held at once.
+const SMALL: u32 = 128 << 10;
+
+/// All larger bodies that are read at once: what is held of requests whatever they do.
 const BODIES: u32 = 32 << 20;
 
 /// What requests are answered from.
@@ -136,7 +139,8 @@ impl Desk {
         let (head, body) = request.into_parts();
         let length = length(&head.headers)?;
         let until = Instant::now() + self.patience;
-        let room = timeout_at(until, self.room.acquire_many(length));
+        let room = if length > SMALL { length } else { 0 };
+        let room = timeout_at(until, self.room.acquire_many(room));
         let full = || (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once".to_owned());
         let _room = room.await.map_err(|_| full())?.map_err(|_| full())?;
         let body = timeout_at(until, to_bytes(body, length as usize)).await;

@@ -2,10 +2,16 @@
 //!
 //! ```text
 //! room? ─► accept ─► handshake, in time ─► head, in time ─► routes ─► next request, or silence ─► closed
-//! stop: answers say that the connection ends ─(endpoints forget us)─► nobody is accepted ─► what is under way ends
+//! age, stop: answers say that the connection ends
+//! stop: ─(endpoints forget us)─► nobody is accepted ─► what is under way ends
 //! ```
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header::CONNECTION},
+    middleware::{Next, from_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -16,12 +22,15 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
 /// A head of an API server's request is a few hundred bytes.
 const HEAD: usize = 16 << 10;
+
+/// How long API servers keep connections that they do not use (`IdleConnTimeout` in Kubernetes' apimachinery).
+const KEPT: Duration = Duration::from_secs(90);
 
 /// How much a server puts up with.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +39,14 @@ pub struct Limits {
     pub connections: usize,
     /// How long a handshake may take.
     pub handshake: Duration,
-    /// How long a connection may be silent before, or while, the head of a request comes.
+    /// How long a connection may be silent before, or while, the head of a request comes: longer than API servers keep one
+    /// that they do not use, or they would ask on one that has just ended. Before its first request, too, since they keep
+    /// what they opened in reserve.
     pub silence: Duration,
-    /// How long the body of a request may take.
+    /// How long the body of a request may take: less than API servers wait for an answer (the chart's `timeoutSeconds`).
     pub body: Duration,
-    /// How long a connection may last: whoever reads no answers would keep his for ever.
+    /// How long a connection may last: the first answer after that says that it ends. Whoever asks for none, or reads none, is
+    /// left when he has been silent, too.
     pub age: Duration,
     /// How long it goes on after it is told to stop: until nobody sends anything here any more.
     pub linger: Duration,
@@ -45,8 +57,8 @@ impl Default for Limits {
         Self {
             connections: 256,
             handshake: Duration::from_secs(5),
-            silence: Duration::from_secs(30),
-            body: Duration::from_secs(10),
+            silence: KEPT + Duration::from_secs(30),
+            body: Duration::from_secs(4),
             age: Duration::from_secs(600),
             linger: Duration::from_secs(5),
         }
@@ -131,9 +143,18 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.silence)
         .max_buf_size(HEAD);
+    let old = Instant::now() + limits.age;
+    let router = router.layer(from_fn(move |request: Request, next: Next| async move {
+        let mut answer = next.run(request).await;
+        if Instant::now() >= old {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        answer
+    }));
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
-    let over = async { drop(timeout(limits.age, left.wait_for(|left| *left)).await) };
+    let over = async { drop(timeout(limits.age + limits.silence, left.wait_for(|left| *left)).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = over => {

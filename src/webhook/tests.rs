@@ -66,11 +66,11 @@ pub(super) fn service(name: &str, selector: &Value) -> Value {
     json!({ "metadata": { "name": name, "namespace": "shop" }, "spec": { "selector": selector, "ports": [{ "port": 80 }] } })
 }
 
-/// A binding of `shop`.
+/// A binding of `shop`, as albacore makes them.
 pub(super) fn binding(name: &str, service: &str, target_type: &str) -> Value {
     json!({
         "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "TargetGroupBinding",
-        "metadata": { "name": name, "namespace": "shop" },
+        "metadata": { "name": name, "namespace": "shop", "labels": { "ingress.k8s.aws/stack": "shop" } },
         "spec": { "targetGroupARN": "arn", "targetType": target_type, "serviceRef": { "name": service, "port": 80 } },
     })
 }
@@ -320,18 +320,46 @@ async fn no_more_is_held_than_there_is_room_for() {
         async move { (router.oneshot(request).await.unwrap().status().as_u16(), Instant::now()) }
     };
     let begun = Instant::now();
-    // 32 MiB hold ten bodies of 3 MiB and a small one.
+    // 32 MiB hold ten bodies of 3 MiB.
     let large = 3 << 20;
     let never = || Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
     let slow: Vec<_> = (0..10).map(|_| tokio::spawn(ask(large, never()))).collect();
     tokio::time::sleep(SHORT / 2).await;
-    let small = ask(2, Body::from("{}")).await;
-    assert_eq!(small, (400, begun + SHORT / 2));
-    let another = ask(large, Body::from(vec![b' '; large])).await;
+    let another = tokio::spawn(ask(large, Body::from(vec![b' '; large])));
+    tokio::time::sleep(SHORT / 4).await;
+    let now = begun + SHORT / 2 + SHORT / 4;
+    for small in [2, 128 << 10] {
+        let small = ask(small, Body::from(vec![b' '; small])).await;
+        assert_eq!(small, (400, now), "it needs no room");
+    }
+    let another = another.await.unwrap();
     assert_eq!(another, (400, begun + SHORT), "it was not read before there was room");
     for slow in slow {
         assert_eq!(slow.await.unwrap(), (408, begun + SHORT));
     }
+}
+
+#[tokio::test]
+async fn an_old_connection_is_told_to_end_and_an_idle_one_outlasts_an_api_servers() {
+    assert!(Limits::default().silence > Duration::from_secs(90));
+    assert!(Limits::default().body < Duration::from_secs(5));
+    let running = start(Limits {
+        age: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    let mut stream = running.connect().await.unwrap();
+    let request = post("/mutate-v1-pod", &review(&shop_pod()));
+    for is_old in [false, true] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut stream).await;
+        assert_eq!(head.contains("connection: close"), is_old, "{head}");
+        assert_eq!(body["response"]["allowed"], true);
+        if !is_old {
+            tokio::time::sleep(SHORT * 2).await;
+        }
+    }
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or_default(), 0);
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! Pods are changed before they are made, by the real API server's request, and go on being while certificates change.
 
-use crate::stage::{NAMESPACE, PATIENCE, Stage};
+use crate::{
+    client::Client,
+    stage::{NAMESPACE, PATIENCE, Stage},
+};
 use anyhow::{Context, Result, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
@@ -16,8 +20,8 @@ const LABELS: [&str; 2] = [
     "albacore.dev/deregister-before-terminate",
 ];
 
-/// Replicas look once a minute, and serve what was made a minute ago.
-const ROTATION: Duration = Duration::from_secs(150);
+/// Replicas look every ten seconds, and serve what was made a minute ago.
+const ROTATION: Duration = Duration::from_secs(90);
 
 /// A hundred admissions a second.
 const PACE: Duration = Duration::from_millis(10);
@@ -59,6 +63,23 @@ async fn served(stage: &Stage) -> Result<Vec<usize>> {
     logs.map(certificates).collect()
 }
 
+/// Has every replica show its certificate to a client that trusts nothing but the bundle.
+async fn handshakes(stage: &Stage) -> Result<()> {
+    let bundle = bundle(stage).await?;
+    let first = STANDARD.decode(bundle.split(' ').next().unwrap_or_default())?;
+    let client = Client::new(std::str::from_utf8(&first)?)?;
+    for pod in stage.pods().await? {
+        let of_pod = ["get", "pod", "-n", NAMESPACE, &pod, "-o", "jsonpath={.status.podIP}"];
+        let address: IpAddr = stage.cluster.kubectl(&of_pod).await?.trim().parse()?;
+        let shown = client.handshake(
+            (address, 9443).into(),
+            &format!("albacore-webhook-service.{NAMESPACE}.svc"),
+        );
+        shown.await.with_context(|| format!("the certificate of {pod}"))?;
+    }
+    Ok(())
+}
+
 pub async fn a_rotation_of_the_webhooks_certificate_fails_no_admission(stage: &Stage, project: &Path) -> Result<()> {
     let kubectl = async |arguments: &[&str]| stage.cluster.kubectl(arguments).await;
     let pods: Api<Pod> = Api::namespaced(stage.cluster.client(), "shop");
@@ -95,7 +116,7 @@ pub async fn a_rotation_of_the_webhooks_certificate_fails_no_admission(stage: &S
         "secret",
         "-n",
         NAMESPACE,
-        "albacore-webhook-tls",
+        "albacore-webhook-keys",
         "--type=json",
         "-p",
         empty,
@@ -123,6 +144,7 @@ pub async fn a_rotation_of_the_webhooks_certificate_fails_no_admission(stage: &S
         after.len() == 2 && after.iter().zip(&served_before).all(|(now, then)| *now == then + 1),
         "each replica has another certificate: {served_before:?}, {after:?}"
     );
+    handshakes(stage).await?;
     for label in LABELS {
         kubectl(&["label", "namespace", "shop", &format!("{label}-")]).await?;
     }

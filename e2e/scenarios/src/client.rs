@@ -7,10 +7,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, lookup_host},
+    net::{TcpSocket, TcpStream, lookup_host},
     time::timeout,
 };
 
@@ -61,6 +65,24 @@ impl Client {
             .context("no answer in time")
             .flatten()
             .with_context(|| format!("{url} by way of {load_balancer}"))
+    }
+
+    /// Connects to somebody who shows a certificate for this name.
+    ///
+    /// # Errors
+    /// Nobody is there, or the certificate is not trusted.
+    pub async fn handshake(&self, address: SocketAddr, name: &str) -> Result<()> {
+        let connected = async {
+            let stream = TcpStream::connect(address).await?;
+            let name = ServerName::try_from(name.to_owned())?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.0));
+            connector
+                .connect(name, stream)
+                .await
+                .map(drop)
+                .map_err(anyhow::Error::from)
+        };
+        timeout(PATIENCE, connected).await.context("no answer in time")?
     }
 
     async fn ask(&self, load_balancer: &str, url: &str) -> Result<Answer> {

@@ -35,7 +35,7 @@ impl Objects {
     }
 
     fn answer(&mut self, method: &str, path: &str, body: &Value) -> Result<Value, StatusCode> {
-        let secret = path.starts_with("/api/v1/namespaces/kube-system/secrets/albacore-webhook-tls");
+        let secret = path.starts_with("/api/v1/namespaces/kube-system/secrets/albacore-webhook-keys");
         let stored = if secret { &self.secret } else { &self.configuration };
         let found = stored.clone().ok_or(StatusCode::NOT_FOUND)?;
         let on = &body["metadata"]["resourceVersion"];
@@ -73,7 +73,7 @@ impl Api {
                     "sideEffects": "None", "admissionReviewVersions": ["v1"] })
         };
         Self(Arc::new(Mutex::new(Objects {
-            secret: Some(json!({ "metadata": { "name": "albacore-webhook-tls", "resourceVersion": "1" } })),
+            secret: Some(json!({ "metadata": { "name": "albacore-webhook-keys", "resourceVersion": "1" } })),
             configuration: Some(json!({
                 "metadata": { "name": "albacore-webhook", "resourceVersion": "1" },
                 "webhooks": [webhook("a.example.com"), webhook("b.example.com")],
@@ -118,7 +118,12 @@ impl Api {
     }
 
     fn keeper(&self, clock: &Clock) -> Keeper {
-        let trust = Trust::new(self.client(), "kube-system", "albacore-webhook-tls", "albacore-webhook");
+        let trust = Trust::new(
+            self.client(),
+            "kube-system",
+            "albacore-webhook-keys",
+            "albacore-webhook",
+        );
         let names = vec!["albacore-webhook-service.kube-system.svc".to_owned()];
         Keeper::new(trust, names, Served::default(), (clock.clone(), Metrics::default()))
     }
@@ -179,11 +184,11 @@ async fn whoever_empties_the_secret_has_it_filled_and_nobody_serves_what_is_trus
     let mut keeper = api.keeper(&clock);
     keeper.look().await.unwrap();
     let before = authority(&keeper);
-    let empty = json!({ "metadata": { "name": "albacore-webhook-tls", "resourceVersion": "7" } });
+    let empty = json!({ "metadata": { "name": "albacore-webhook-keys", "resourceVersion": "7" } });
     api.0.lock().unwrap().secret = Some(empty);
     keeper.look().await.unwrap();
     assert_eq!(authority(&keeper), before);
-    advance(LOOK).await;
+    advance(HEARD.try_into().unwrap()).await;
     keeper.look().await.unwrap();
     assert_ne!(authority(&keeper), before);
     for authority in [before, authority(&keeper)] {
@@ -192,7 +197,24 @@ async fn whoever_empties_the_secret_has_it_filled_and_nobody_serves_what_is_trus
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_secret_it_says_so_and_without_a_configuration_it_serves_all_the_same() {
+async fn what_nobody_trusts_any_more_is_not_served_a_moment_longer() {
+    let (api, clock) = (Api::new(), Clock::simulated());
+    let (mut one, mut other) = (api.keeper(&clock), api.keeper(&clock));
+    one.look().await.unwrap();
+    other.look().await.unwrap();
+    let before = authority(&one);
+    // Somebody made both objects anew.
+    let anew = Api::new();
+    std::mem::swap(&mut *api.0.lock().unwrap(), &mut *anew.0.lock().unwrap());
+    for keeper in [&mut one, &mut other] {
+        assert_eq!(keeper.look().await, Ok(true));
+        assert_ne!(authority(keeper), before);
+        assert_eq!(api.bundle(), authority(keeper));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_secret_it_says_so_and_without_webhooks_it_serves_all_the_same() {
     let (api, clock) = (Api::new(), Clock::simulated());
     let mut keeper = api.keeper(&clock);
     let secret = api.0.lock().unwrap().secret.take();
@@ -204,6 +226,9 @@ async fn without_a_secret_it_says_so_and_without_a_configuration_it_serves_all_t
     }
     assert_eq!(keeper.look().await, Ok(false), "it looks again soon");
     assert!(keeper.metrics.is_certified());
+    let none = json!({ "metadata": { "name": "albacore-webhook", "resourceVersion": "7" }, "webhooks": [] });
+    api.0.lock().unwrap().configuration = Some(none);
+    assert_eq!(keeper.look().await, Ok(false), "one without webhooks is none");
 }
 
 #[tokio::test]

@@ -105,6 +105,30 @@ fn only_services_and_bindings_of_its_namespace_count_and_none_that_ends() {
 }
 
 #[test]
+fn bindings_that_nobody_tends_change_no_pod() {
+    let mut made_by_a_user = binding("mine", "web", "ip");
+    made_by_a_user["metadata"]["labels"].take();
+    let mut not_yet_there = binding("k8s-shop-web-1", "web", "ip");
+    not_yet_there["spec"]["targetGroupARN"].take();
+    let facts = facts(
+        &[service("web", &json!({ "app": "web" }))],
+        &[made_by_a_user, not_yet_there],
+    );
+    let pod = serde_json::from_value(pod(&json!({}))).unwrap();
+    assert_eq!(gate(&pod, "shop", &facts.cluster()), Change::default());
+    assert_eq!(sleep(&pod, "shop", &facts.cluster(), 30), Change::default());
+}
+
+#[test]
+fn a_pod_without_containers_is_read_and_left_to_the_api_server() {
+    for spec in [json!({ "containers": null }), json!({})] {
+        let pod = json!({ "metadata": { "labels": { "app": "web", "tier": "front" } }, "spec": spec });
+        assert_eq!(sleeping(pod.clone()).0, pod);
+        assert_eq!(gated(pod), gates(&WEB));
+    }
+}
+
+#[test]
 fn a_name_that_is_no_condition_is_told_and_not_used() {
     let long = "x".repeat(64);
     let facts = facts(
