@@ -263,7 +263,7 @@ impl Controller {
         let groups = cluster.groups().chain(remembered).cloned().collect();
         let mut needs = network::needs(&cluster, &notes.network.hosts, &groupless);
         // What vanished may stay a target.
-        let ours = cluster.bindings().filter(|binding| binding.group.is_some());
+        let ours = cluster.bindings().filter(|binding| binding.is_tended());
         let mut units = ours.map(|binding| Unit::Binding(binding.key.clone()));
         needs.undecided |= units.any(|unit| notes.breaker.suspects(&unit));
         (needs, notes.backend_wanted(&groups))
