@@ -71,10 +71,8 @@ async fn handshakes(stage: &Stage) -> Result<()> {
     for pod in stage.pods().await? {
         let of_pod = ["get", "pod", "-n", NAMESPACE, &pod, "-o", "jsonpath={.status.podIP}"];
         let address: IpAddr = stage.cluster.kubectl(&of_pod).await?.trim().parse()?;
-        let shown = client.handshake(
-            (address, 9443).into(),
-            &format!("albacore-webhook-service.{NAMESPACE}.svc"),
-        );
+        let name = format!("albacore-webhook-service.{NAMESPACE}.svc");
+        let shown = client.handshake((address, 9443).into(), &name);
         shown.await.with_context(|| format!("the certificate of {pod}"))?;
     }
     Ok(())

@@ -54,6 +54,8 @@ pub struct Wishes {
     /// Stacks whose last member was deleted before anybody had put a finalizer on it: that may go unseen. What the stack
     /// has is that of an earlier member.
     unclaimed: BTreeSet<String>,
+    /// Stacks of which another member vanished without anybody seeing it: what it had may be held, also when the last one goes.
+    held: BTreeSet<String>,
     /// Whether wishes may come that take another load balancer or target group.
     replaces: bool,
 }
@@ -108,6 +110,7 @@ impl Wishes {
             nodes: (0..3).collect(),
             lost: BTreeMap::new(),
             unclaimed: BTreeSet::new(),
+            held: BTreeSet::new(),
             replaces: rng.u8(..4) == 0,
         }
     }
@@ -208,6 +211,8 @@ impl Wishes {
         if self.members.iter().all(|(name, member)| member.stack(name) != stack) {
             backends.retain(|backend| backend.starts_with(&format!("shop/{name}-")));
             self.lost.insert(stack, backends);
+        } else {
+            self.held.insert(stack);
         }
         format!("{name} vanishes and nobody sees it")
     }
@@ -356,13 +361,14 @@ impl Wishes {
 
     /// Whether a stack may have lost its last member unseen.
     pub fn is_lost(&self, stack: &str) -> bool {
-        self.lost.contains_key(stack) || self.unclaimed.contains(stack)
+        self.lost.contains_key(stack) || self.unclaimed.contains(stack) || self.held.contains(stack)
     }
 
     /// What was lost is to go, users say.
     pub fn confirm_losses(&mut self) {
         self.lost.clear();
         self.unclaimed.clear();
+        self.held.clear();
     }
 }
 
