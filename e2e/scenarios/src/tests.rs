@@ -64,13 +64,13 @@ pub async fn run(project: &Path, only: &[String], groups: usize) -> Result<bool>
     test!(the_real_api_server_does_what_the_simulated_one_does);
     test!(helm_installs_two_replicas_one_of_which_leads);
     test!(ingresses_serve_http_and_https_by_name);
+    test!(a_rotation_of_the_webhooks_certificate_fails_no_admission);
     test!(an_unrelated_edit_a_leader_change_and_a_restart_cost_no_call);
     test!(a_last_path_costs_one_call_right_after_a_restart);
     test!(no_request_fails_while_paths_hosts_and_ports_change);
     test!(no_request_fails_while_the_scheme_changes);
     test!(a_typo_is_answered_with_what_to_write_and_harms_nobody_else);
     test!(a_leader_hands_over_within_ten_seconds);
-    test!(a_rotation_of_the_webhooks_certificate_fails_no_admission);
     test!(no_request_fails_while_pods_are_rolled_and_without_gates_some_do);
     test!(what_is_deleted_leaves_nothing_behind);
     test!(masses_of_nodes_and_pods_become_targets_and_go);

@@ -5,10 +5,10 @@ use albacore_aws::Options;
 use albacore_simulation::{
     api::Request,
     bed::Bed,
-    objects::Ingress,
+    objects::{self, Ingress},
     rights::{Right, granted, right},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Command};
 
 /// What the ServiceAccount of the chart may do.
@@ -54,6 +54,10 @@ async fn the_chart_allows_what_is_asked_for_and_no_more() {
         bed.apply(ingress.object());
         bed.settle().await;
     }
+    // It waits for a binding that is gone.
+    let mut pod = objects::pod(&bed.world, "shop", "a", 0);
+    pod["spec"]["readinessGates"] = json!([{ "conditionType": "target-health.elbv2.k8s.aws/gone" }]);
+    bed.apply(pod);
     bed.delete_ingress("shop", "main");
     bed.settle().await;
     assert_eq!(bed.holds(), (0, 0, 0, 0));
