@@ -167,7 +167,9 @@ impl Wishes {
             own,
         };
         let said = format!("{name} becomes {member:?}");
-        self.lost.remove(&member.stack(&name));
+        if self.lost.remove(&member.stack(&name)).is_some() {
+            self.held.insert(member.stack(&name));
+        }
         self.unclaimed.remove(&member.stack(&name));
         self.members.insert(name.clone(), member);
         bed.apply(self.render(&name));
