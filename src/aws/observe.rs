@@ -23,7 +23,10 @@ use crate::{
     },
 };
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_elasticloadbalancingv2::{operation::describe_target_health::DescribeTargetHealthOutput, types as elb};
+use aws_sdk_elasticloadbalancingv2::{
+    operation::describe_target_health::{DescribeTargetHealthOutput, builders::DescribeTargetHealthFluentBuilder},
+    types as elb,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
@@ -33,6 +36,7 @@ pub const TAGGED: usize = 20;
 const PAGE: i32 = 400;
 
 const ELB: Service = Service::ElasticLoadBalancing;
+const HEALTH: (Service, &str) = (ELB, "DescribeTargetHealth");
 
 fn healths(answer: &DescribeTargetHealthOutput) -> BTreeMap<Target, Health> {
     let state = |told: &elb::TargetHealthDescription| {
@@ -183,15 +187,8 @@ impl Aws {
         group: &TargetGroupArn,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<BTreeMap<Target, Health>>, Fault> {
-        let what = (ELB, "DescribeTargetHealth");
-        let ask = || {
-            self.clients
-                .elb
-                .describe_target_health()
-                .target_group_arn(group.as_str())
-                .send()
-        };
-        let answer = read_unless(&self.budget, unit, Lane::Health, what, ask, stop).await?;
+        let ask = || self.describe_health(group).send();
+        let answer = read_unless(&self.budget, unit, Lane::Health, HEALTH, ask, stop).await?;
         Ok(answer.ok().as_ref().map(healths))
     }
 
@@ -201,15 +198,13 @@ impl Aws {
         unit: &Unit,
         group: &TargetGroupArn,
     ) -> Result<BTreeMap<Target, Health>, Fault> {
-        let what = (ELB, "DescribeTargetHealth");
-        let ask = || {
-            self.clients
-                .elb
-                .describe_target_health()
-                .target_group_arn(group.as_str())
-                .send()
-        };
-        Ok(healths(&read(&self.budget, unit, lane, what, ask).await?))
+        let ask = || self.describe_health(group).send();
+        Ok(healths(&read(&self.budget, unit, lane, HEALTH, ask).await?))
+    }
+
+    fn describe_health(&self, group: &TargetGroupArn) -> DescribeTargetHealthFluentBuilder {
+        let request = self.clients.elb.describe_target_health();
+        request.target_group_arn(group.as_str())
     }
 
     /// Whether a load balancer is provisioned.

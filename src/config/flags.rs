@@ -117,7 +117,7 @@ pub(super) struct Flags {
     #[arg(long, env = "ALBACORE_WEBHOOK_BIND_PORT", default_value = "9443")]
     pub webhook_bind_port: String,
     /// Name of the MutatingWebhookConfiguration whose webhooks are answered, with a certificate that albacore makes itself:
-    /// it is kept in the Secret of that name and `-tls`, and is one of the Service of that name and `-service`
+    /// it is kept in the Secret of that name and `-keys`, and is one of the Service of that name and `-service`
     #[arg(long, env = "ALBACORE_WEBHOOK_NAME")]
     pub webhook_name: Option<String>,
     /// Folder with the webhook's certificate, where somebody else makes it; read again when it changes

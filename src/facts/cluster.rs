@@ -341,13 +341,18 @@ impl Cluster {
         groups.chain(bindings).chain(orphaned).chain([Unit::Network]).collect()
     }
 
+    /// The bindings of a group's target groups, by name.
+    pub fn bindings_of(&self, group: &GroupKey) -> impl Iterator<Item = &TargetGroupBinding> {
+        self.bindings
+            .values()
+            .filter(move |binding| binding.group.as_ref() == Some(group))
+    }
+
     /// A group, and the bindings of its target groups.
     pub fn units_of(&self, group: &GroupKey) -> impl Iterator<Item = Unit> {
-        let of_group = self
-            .bindings
-            .values()
-            .filter(move |binding| binding.group.as_ref() == Some(group));
-        let bindings = of_group.map(|binding| Unit::Binding(binding.key.clone()));
+        let bindings = self
+            .bindings_of(group)
+            .map(|binding| Unit::Binding(binding.key.clone()));
         std::iter::once(Unit::Group(group.clone())).chain(bindings)
     }
 

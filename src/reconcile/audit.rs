@@ -215,8 +215,7 @@ impl<'a> Walk<'a> {
         }
         let bindings: Vec<ObjectKey> = {
             let cluster = controller.cluster();
-            let of_group = cluster.bindings().filter(|binding| binding.group.as_ref() == Some(key));
-            of_group.map(|binding| binding.key.clone()).collect()
+            cluster.bindings_of(key).map(|binding| binding.key.clone()).collect()
         };
         for binding in bindings {
             controller.audit_targets(key, &binding).await?;

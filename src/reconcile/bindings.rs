@@ -57,9 +57,7 @@ impl Task<'_> {
         }
         let existing: BTreeMap<ObjectKey, (String, bool)> = {
             let cluster = self.controller.cluster();
-            let ours = cluster
-                .bindings()
-                .filter(|binding| binding.group.as_ref() == Some(self.key));
+            let ours = cluster.bindings_of(self.key);
             ours.map(|binding| (binding.key.clone(), (binding.spec_hash.clone(), binding.deleting)))
                 .collect()
         };
@@ -92,9 +90,8 @@ impl Task<'_> {
     /// target group.
     fn name_of(&self, of: &IntendedTargetGroup, group: &ObservedTargetGroup) -> ObjectKey {
         let cluster = self.controller.cluster();
-        let bound = cluster
-            .bindings()
-            .find(|b| b.group.as_ref() == Some(self.key) && b.target_group == group.arn.as_str());
+        let mut ours = cluster.bindings_of(self.key);
+        let bound = ours.find(|binding| binding.target_group == group.arn.as_str());
         let fresh = || ObjectKey::new(&of.binding.service.namespace, &group.group.name);
         bound.map_or_else(fresh, |binding| binding.key.clone())
     }

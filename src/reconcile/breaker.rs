@@ -109,6 +109,11 @@ impl Breaker {
         self.suspected.contains_key(unit) || self.shrunk(unit).is_some()
     }
 
+    /// Whether it suspects nobody.
+    pub fn is_quiet(&self) -> bool {
+        self.suspected.is_empty() && rest(self.members_shrunk.max(self.targets_shrunk)).is_none()
+    }
+
     /// Somebody says that what is gone is to be deleted.
     pub fn confirm(&mut self, unit: Unit) {
         self.held.remove(&unit);
@@ -172,8 +177,7 @@ impl Controller {
         let unit = &Unit::Binding(binding.key.clone());
         let mut notes = self.notes();
         let (was_suspected, was_held) = (notes.breaker.suspects(unit), notes.breaker.is_held(unit));
-        let owned = if deletions == 0 { 0 } else { notes.owned() };
-        let held = notes.breaker.holds(unit, seen, deletions, owned);
+        let held = notes.holds(unit, seen, deletions);
         if let Some(key) = binding.group.as_ref().filter(|_| held != was_held) {
             // It tells so.
             self.wake(Unit::Group(key.clone()), Duration::ZERO);
@@ -209,8 +213,7 @@ impl Task<'_> {
             _ if built.active.is_empty() => self.memory.observed.size(),
             gone => gone.iter().map(|member| wishes[*member].size()).sum(),
         };
-        let owned = if deletions == 0 { 0 } else { notes.owned() };
-        if notes.breaker.holds(&self.unit, seen, deletions, owned) {
+        if notes.holds(&self.unit, seen, deletions) {
             gone.into_iter().cloned().collect()
         } else {
             BTreeSet::new()
@@ -219,7 +222,8 @@ impl Task<'_> {
 
     /// What is told where deletions of the group, or of its targets, are held.
     pub(super) fn held(&self, notes: &Notes, cluster: &Cluster) -> Option<Problem> {
-        let held = cluster.units_of(self.key).any(|unit| notes.breaker.is_held(&unit));
+        let breaker = &notes.breaker;
+        let held = breaker.held() > 0 && cluster.units_of(self.key).any(|unit| breaker.is_held(&unit));
         held.then(|| Problem {
             member: None,
             object: Object::LoadBalancer(self.object_name()),

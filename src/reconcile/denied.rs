@@ -40,8 +40,9 @@ impl Controller {
     pub(super) fn lacks_beside(&self, key: &GroupKey) -> Vec<Lack> {
         let notes = self.notes();
         let cluster = self.cluster();
-        let bindings = cluster.bindings().filter(|binding| binding.group.as_ref() == Some(key));
-        let of_bindings = bindings.filter_map(|binding| notes.find_binding(&binding.key)?.lack.clone());
+        let of_bindings = cluster
+            .bindings_of(key)
+            .filter_map(|binding| notes.find_binding(&binding.key)?.lack.clone());
         let mut lacks: Vec<Lack> = notes.network_lack.iter().cloned().chain(of_bindings).collect();
         lacks.sort_by(|a, b| a.action.cmp(&b.action));
         lacks.dedup_by(|a, b| a.action == b.action);

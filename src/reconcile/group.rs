@@ -364,10 +364,7 @@ impl Task<'_> {
     fn prove_the_rest(&self) {
         let mut notes = self.controller.notes();
         let cluster = self.controller.cluster();
-        for binding in cluster
-            .bindings()
-            .filter(|binding| binding.group.as_ref() == Some(self.key))
-        {
+        for binding in cluster.bindings_of(self.key) {
             notes.binding(&binding.key).doubtful = true;
             self.controller.wake(Unit::Binding(binding.key.clone()), Duration::ZERO);
         }

@@ -265,7 +265,7 @@ impl Controller {
         // What vanished may stay a target.
         let ours = cluster.bindings().filter(|binding| binding.is_tended());
         let mut units = ours.map(|binding| Unit::Binding(binding.key.clone()));
-        needs.undecided |= units.any(|unit| notes.breaker.suspects(&unit));
+        needs.undecided |= !notes.breaker.is_quiet() && units.any(|unit| notes.breaker.suspects(&unit));
         (needs, notes.backend_wanted(&groups))
     }
 

@@ -320,8 +320,14 @@ impl Notes {
         }
     }
 
+    /// Whether so many deletions of a unit without evidence are held ([`Breaker::holds`]).
+    pub fn holds(&mut self, unit: &Unit, seen: u64, deletions: usize) -> bool {
+        let owned = if deletions == 0 { 0 } else { self.owned() };
+        self.breaker.holds(unit, seen, deletions, owned)
+    }
+
     /// How many things AWS holds for all units, as far as that is known.
-    pub fn owned(&self) -> usize {
+    fn owned(&self) -> usize {
         let of_groups: usize = self.groups.values().map(|notes| notes.size).sum();
         let targets = self.bindings.values().filter_map(|notes| notes.observed.as_ref());
         of_groups + targets.map(|observed| observed.registered.len()).sum::<usize>()

@@ -6,13 +6,10 @@
 //! ```
 //! Asked twice about a pod, it is changed once: other webhooks may change it in between, and ours is asked again then.
 
-use crate::{config::DEREGISTER_SECONDS, facts::Cluster};
+use crate::{config::DEREGISTER_SECONDS, facts::Cluster, model::GATE};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Condition by which a binding tells a pod of its health; the binding's name follows.
-pub const GATE: &str = "target-health.elbv2.k8s.aws/";
 
 /// What ALBC called it in its first version: nobody sets these conditions any more.
 const LEGACY_GATE: &str = "target-health.alb.ingress.k8s.aws";

@@ -15,7 +15,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-const LABELS: [&str; 2] = [
+/// What a namespace asks for with them: readiness gates, and hooks.
+pub(crate) const LABELS: [&str; 2] = [
     "elbv2.k8s.aws/pod-readiness-gate-inject",
     "albacore.dev/deregister-before-terminate",
 ];

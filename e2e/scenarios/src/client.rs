@@ -17,6 +17,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Where the client is: an address outside of the VPC's subnets.
 const HOME: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -74,15 +75,15 @@ impl Client {
     pub async fn handshake(&self, address: SocketAddr, name: &str) -> Result<()> {
         let connected = async {
             let stream = TcpStream::connect(address).await?;
-            let name = ServerName::try_from(name.to_owned())?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.0));
-            connector
-                .connect(name, stream)
-                .await
-                .map(drop)
-                .map_err(anyhow::Error::from)
+            self.secure(stream, name).await.map(drop)
         };
         timeout(PATIENCE, connected).await.context("no answer in time")?
+    }
+
+    async fn secure(&self, stream: TcpStream, name: &str) -> Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned())?;
+        let connector = TlsConnector::from(Arc::clone(&self.0));
+        Ok(connector.connect(name, stream).await?)
     }
 
     async fn ask(&self, load_balancer: &str, url: &str) -> Result<Answer> {
@@ -100,11 +101,7 @@ impl Client {
             .header(HOST, host)
             .body(Empty::<Bytes>::new())?;
         if scheme == "https" {
-            let name = ServerName::try_from(host.to_owned())?;
-            let stream = tokio_rustls::TlsConnector::from(Arc::clone(&self.0))
-                .connect(name, stream)
-                .await?;
-            send(stream, request).await
+            send(self.secure(stream, host).await?, request).await
         } else {
             send(stream, request).await
         }

@@ -1,6 +1,9 @@
 //! Rollouts as a visitor sees them.
 
-use crate::stage::{NAMESPACE, PATIENCE, Stage};
+use crate::{
+    admission::LABELS,
+    stage::{NAMESPACE, PATIENCE, Stage},
+};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::{
@@ -19,10 +22,6 @@ use tokio::{
 const PODS: usize = 20;
 /// Fifty requests a second.
 const PACE: Duration = Duration::from_millis(20);
-const LABELS: [&str; 2] = [
-    "elbv2.k8s.aws/pod-readiness-gate-inject",
-    "albacore.dev/deregister-before-terminate",
-];
 
 /// A Deployment behind a load balancer of its own.
 fn manifests() -> String {

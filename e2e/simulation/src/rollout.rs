@@ -28,7 +28,7 @@ pub struct Rollout {
     next: usize,
     /// Addresses of pods, and when each was ready.
     came: Vec<(String, Timestamp)>,
-    /// The binding that pods which come have a readiness gate for.
+    /// The readiness gate of pods that come.
     gate: Option<String>,
     /// Pods whose gate is open, and when it was seen to be.
     opened: BTreeMap<usize, Timestamp>,
@@ -82,20 +82,18 @@ impl Rollout {
         let name = of_service
             .next()
             .and_then(|binding| binding["metadata"]["name"].as_str());
-        self.gate = name.map(str::to_owned);
+        self.gate = name.map(|name| format!("target-health.elbv2.k8s.aws/{name}"));
     }
 
     /// Plays kubelet and EndpointSlice controller: pods whose gate was opened are ready. Says whether all are.
     pub fn look(&mut self, bed: &Bed) -> bool {
-        let Some(gate) = self
-            .gate
-            .as_ref()
-            .map(|binding| format!("target-health.elbv2.k8s.aws/{binding}"))
-        else {
+        let Some(gate) = self.gate.clone() else {
             return true;
         };
-        let before = self.opened.clone();
-        for &number in self.pods.iter().filter(|number| !before.contains_key(number)) {
+        let before = self.opened.len();
+        let shut = |number: &&usize| !self.opened.contains_key(number);
+        let waiting: Vec<usize> = self.pods.iter().filter(shut).copied().collect();
+        for number in waiting {
             let name = self.pod(bed, number)["metadata"]["name"]
                 .as_str()
                 .unwrap_or_default()
@@ -104,10 +102,10 @@ impl Rollout {
             let gated = pod["spec"]["readinessGates"].is_array();
             let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
             if !gated || conditions.any(|condition| condition["type"] == gate && condition["status"] == "True") {
-                self.opened.entry(number).or_insert_with(|| bed.double.now());
+                self.opened.insert(number, bed.double.now());
             }
         }
-        if self.opened.len() != before.len() {
+        if self.opened.len() != before {
             self.write(bed);
         }
         self.pods.iter().all(|number| self.opened.contains_key(number))
@@ -141,8 +139,7 @@ impl Rollout {
             let mut pod = self.pod(bed, number);
             let address = pod["status"]["podIP"].as_str().unwrap_or_default();
             self.came.push((address.to_owned(), bed.double.now()));
-            if let Some(binding) = &self.gate {
-                let gate = format!("target-health.elbv2.k8s.aws/{binding}");
+            if let Some(gate) = &self.gate {
                 pod["spec"]["readinessGates"] = json!([{ "conditionType": gate }]);
             }
             bed.apply(pod);
